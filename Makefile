@@ -1,0 +1,110 @@
+# bryo: build and test. `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+GO      ?= go
+CC      ?= gcc
+
+# netgo, osusergo: the resolver and user look-ups of a static binary must not
+# load glibc's NSS modules. The exclude tags drop drivers that need C libraries.
+TAGS := netgo osusergo exclude_graphdriver_btrfs exclude_graphdriver_zfs exclude_disk_quota containers_image_openpgp
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -linkmode external -extldflags "-static" \
+           -X bryo/internal/cli.version=$(VERSION) -X bryo/internal/cli.commit=$(COMMIT)
+
+GOARCH    := $(shell $(GO) env GOARCH)
+LASTSTAGE := sandbox/laststage/bin/laststage-$(GOARCH)
+
+export CGO_ENABLED := 1
+# The go command passes the tags to build, vet and test alike.
+export GOFLAGS := -trimpath $(GOFLAGS)
+comma := ,
+empty :=
+TAGLIST := $(subst $(empty) $(empty),$(comma),$(strip $(TAGS)))
+
+.PHONY: build
+build: bryo ## build ./bryo, one static binary (the default)
+
+# The go command knows what is stale, make does not: always ask it.
+.PHONY: FORCE
+bryo: $(LASTSTAGE) FORCE
+	$(GO) build -tags "$(TAGLIST)" -ldflags '$(LDFLAGS)' -o $@ .
+	@$(MAKE) --no-print-directory check-static
+
+# A dynamic binary would start here and nowhere else.
+.PHONY: check-static
+check-static: ## fail unless ./bryo needs no loader and no library
+	@if readelf -lW bryo | grep -q INTERP || readelf -dW bryo | grep -q NEEDED; then \
+	    echo 'bryo: not static:' >&2; readelf -lW bryo | grep -A1 INTERP >&2 || true; \
+	    readelf -dW bryo | grep NEEDED >&2 || true; rm -f bryo; exit 1; fi
+
+# The program that runs last before the container's own: no libc, a few kB,
+# embedded by the sandbox package.
+.PHONY: laststage
+laststage: $(LASTSTAGE)
+$(LASTSTAGE): sandbox/laststage/src/laststage.c
+	$(CC) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables \
+	    -fno-pie -no-pie -fcf-protection=none -Wall -Wextra -Werror \
+	    -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro -s -o $@ $<
+
+.PHONY: demo
+demo: build-packages build ## build, then run a first container from the built-in image
+	./bryo run --rm hello
+
+# Root installs what the build needs; a plain user is told in one line.
+BUILD_PACKAGES := gcc libc6-dev linux-libc-dev binutils
+.PHONY: build-packages
+build-packages:
+	@command -v $(GO) >/dev/null || { echo 'make: no go command: install Go 1.26 or newer and put it in PATH' >&2; exit 1; }
+	@missing=; for p in $(BUILD_PACKAGES); do \
+	    [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ] || ! command -v dpkg-query >/dev/null; then \
+	    command -v $(firstword $(CC)) >/dev/null && command -v readelf >/dev/null && exit 0; \
+	    echo "make: the build needs a C compiler and binutils" >&2; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	else echo "make: missing packages: run 'sudo apt-get install$$missing'" >&2; exit 1; fi
+
+# Both halves run even when the first fails, so that one run names all failures.
+.PHONY: test
+test: build ## unit and integration tests; says what was skipped and why
+	@rc=0; $(MAKE) --no-print-directory unit || rc=1; $(MAKE) --no-print-directory integration || rc=1; exit $$rc
+
+UNIT_PACKAGES = $$($(GO) list -tags "$(TAGLIST)" ./... | grep -v '^bryo/integration')
+.PHONY: unit
+unit: $(LASTSTAGE) ## unit tests: no privilege, no network
+	$(GO) test -json -tags "$(TAGLIST)" $(TESTFLAGS) $(UNIT_PACKAGES) | $(GO) run ./integration/report -name unit
+
+.PHONY: integration
+integration: build ## script tests of the built ./bryo as plain users
+	@[ "$$(id -u)" != 0 ] || integration/users
+	BRYO_BIN=$(CURDIR)/bryo $(GO) test -json -count=1 -timeout 30m -tags "$(TAGLIST)" $(TESTFLAGS) ./integration/... \
+	    | $(GO) run ./integration/report -name integration
+
+.PHONY: bench
+bench: build ## start-up time against podman, crun, runc and bwrap, interleaved
+	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./integration/bench $(BENCHFLAGS)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+.PHONY: lint
+lint: $(LASTSTAGE) ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }
+	$(GO) vet -tags "$(TAGLIST)" ./...
+	$(GO) run $(STATICCHECK) -tags "$(TAGLIST)" ./...
+
+.PHONY: install
+install: build ## copy ./bryo to DESTDIR/PREFIX/bin
+	install -D -m 0755 bryo $(DESTDIR)$(PREFIX)/bin/bryo
+
+.PHONY: clean
+clean: ## remove what the build made
+	rm -f bryo sandbox/laststage/bin/laststage-*
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
