@@ -1,0 +1,252 @@
+// Package sandbox runs one isolated process tree: an OCI runtime spec goes in,
+// a started container comes out, with signals, waiting and deletion.
+//
+// Start reading at Start. It runs in the supervisor, which is root of the
+// container's user namespace already (package userns), so the spec names no
+// user namespace. libcontainer does namespaces, mounts and the jail; the last
+// stage (package laststage) sets user, capabilities and the seccomp filter. What
+// it leaves out: images, the overlay, networks, logs.
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"bryo/sandbox/laststage"
+)
+
+// Config is what Start needs besides the spec.
+type Config struct {
+	ID       string
+	StateDir string      // libcontainer's state goes to StateDir/ID
+	Spec     *specs.Spec // without a user namespace; Process.User is the final user
+	Filter   []byte      // seccomp program for the last stage; empty: unconfined
+	Init     bool        // keep a reaper as PID 1
+	Single   bool        // the namespace has one id: setgroups is denied
+
+	// The container's descriptors 0, 1 and 2. With a terminal they are unused.
+	Stdin, Stdout, Stderr *os.File
+	// Console: allocate a terminal of this size; Container.Console is its master.
+	Console *Size
+}
+
+// Size of a terminal in characters.
+type Size struct{ Width, Height uint16 }
+
+// Container is a started container. Its methods may be called from several
+// goroutines.
+type Container struct {
+	container *libcontainer.Container
+	process   *libcontainer.Process
+	// Console is the master side of the terminal, nil without one.
+	Console *os.File
+}
+
+// ExecError: the container was set up and its program could not be executed.
+type ExecError struct {
+	Program string
+	Err     error
+}
+
+func (e *ExecError) Error() string { return fmt.Sprintf("exec %q: %v", e.Program, e.Err) }
+func (e *ExecError) Unwrap() error { return e.Err }
+
+// Start creates the container and runs its program. It returns when the
+// program was executed (execve succeeded) or with the reason why not.
+func Start(c Config) (*Container, error) {
+	config, err := convert(c)
+	if err != nil {
+		return nil, err
+	}
+	container, err := libcontainer.Create(c.StateDir, c.ID, config)
+	if err != nil {
+		return nil, fmt.Errorf("create container: %w", err)
+	}
+	started := &Container{container: container}
+	if err := started.run(c, true); err != nil {
+		_ = container.Destroy()
+		return nil, err
+	}
+	return started, nil
+}
+
+// convert keeps user, capabilities and no_new_privs of the spec for the last
+// stage: what libcontainer starts is still root, with the rights to set them.
+func convert(c Config) (*configs.Config, error) {
+	spec := *c.Spec
+	process := *spec.Process
+	spec.Process = &process
+	process.User.UID, process.User.GID = 0, 0
+	process.Capabilities = nil
+	process.NoNewPrivileges = false
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+		CgroupName:      c.ID,
+		Spec:            &spec,
+		RootlessCgroups: true,
+		NoNewKeyring:    false,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("convert spec: %w", err)
+	}
+	return config, nil
+}
+
+// run starts the process of spec c in the container and waits for the report of
+// its last stage.
+func (s *Container) run(c Config, init bool) error {
+	report, status, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("create container: pipe: %w", err)
+	}
+	defer report.Close()
+	defer status.Close()
+	image, argv, err := laststage.Image(plan(c), c.Spec.Process.Args)
+	if err != nil {
+		return err
+	}
+	defer image.Close()
+
+	s.process = newProcess(c, argv, init)
+	s.process.ExtraFiles = []*os.File{image, status}
+	if c.Console != nil {
+		receive, err := s.attachConsole(c.Console)
+		if err != nil {
+			return err
+		}
+		defer receive.close()
+		if err := s.container.Run(s.process); err != nil {
+			return fmt.Errorf("start container: %w", err)
+		}
+		if s.Console, err = receive.master(); err != nil {
+			return err
+		}
+	} else if err := s.container.Run(s.process); err != nil {
+		return fmt.Errorf("start container: %w", err)
+	}
+	status.Close()
+	if err := laststage.ReadReport(report); err != nil {
+		_, _ = s.process.Wait()
+		return explain(err, c.Spec.Process.Args[0])
+	}
+	return nil
+}
+
+func explain(err error, program string) error {
+	var stage *laststage.Error
+	if errors.As(err, &stage) && stage.IsExec() {
+		return &ExecError{Program: program, Err: stage.Errno}
+	}
+	return fmt.Errorf("start container: %w", err)
+}
+
+// setupCapabilities are what the last stage itself needs, beyond the final set.
+var setupCapabilities = []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SYS_ADMIN"}
+
+func newProcess(c Config, argv []string, init bool) *libcontainer.Process {
+	p := c.Spec.Process
+	all := append([]string(nil), setupCapabilities...)
+	if p.Capabilities != nil {
+		all = append(all, p.Capabilities.Bounding...)
+	}
+	set := names(bits(all))
+	process := &libcontainer.Process{
+		Args:         argv,
+		Env:          p.Env,
+		Cwd:          p.Cwd,
+		Init:         init,
+		Capabilities: &configs.Capabilities{Bounding: set, Permitted: set, Effective: set, Inheritable: set},
+		Rlimits:      rlimits(p.Rlimits),
+	}
+	// A nil *os.File in an io.Reader is not nil: leave the field alone.
+	if c.Console == nil {
+		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
+	}
+	return process
+}
+
+func plan(c Config) *laststage.Plan {
+	p := c.Spec.Process
+	plan := &laststage.Plan{UID: p.User.UID, GID: p.User.GID, Filter: c.Filter, Flags: laststage.DieWithParent}
+	if !c.Single {
+		plan.Flags |= laststage.SetGroups
+		plan.Groups = p.User.AdditionalGids
+	}
+	if p.NoNewPrivileges {
+		plan.Flags |= laststage.NoNewPrivs
+	}
+	if c.Init {
+		plan.Flags |= laststage.Init
+	}
+	if caps := p.Capabilities; caps != nil {
+		plan.Bounding, plan.Permitted = bits(caps.Bounding), bits(caps.Permitted)
+		plan.Effective, plan.Inheritable = bits(caps.Effective), bits(caps.Inheritable)
+		plan.Ambient = bits(caps.Ambient)
+	}
+	return plan
+}
+
+var rlimitNumbers = map[string]int{
+	"RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4, "RLIMIT_RSS": 5,
+	"RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9, "RLIMIT_LOCKS": 10,
+	"RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
+}
+
+func rlimits(list []specs.POSIXRlimit) []configs.Rlimit {
+	var out []configs.Rlimit
+	for _, l := range list {
+		if n, ok := rlimitNumbers[l.Type]; ok {
+			out = append(out, configs.Rlimit{Type: n, Hard: l.Hard, Soft: l.Soft})
+		}
+	}
+	return out
+}
+
+// PID of the container's first process, in the supervisor's pid namespace.
+func (s *Container) PID() int {
+	pid, err := s.process.Pid()
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// Wait returns the exit status of the container's first process.
+func (s *Container) Wait() (syscall.WaitStatus, error) {
+	state, err := s.process.Wait()
+	var exit interface{ Sys() any }
+	if state != nil {
+		return state.Sys().(syscall.WaitStatus), nil
+	}
+	if errors.As(err, &exit) {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok {
+			return status, nil
+		}
+	}
+	return 0, fmt.Errorf("wait for container: %w", err)
+}
+
+// Signal sends a signal to the container's first process.
+func (s *Container) Signal(sig syscall.Signal) error { return s.container.Signal(sig) }
+
+// Resize sets the size of the terminal.
+func (s *Container) Resize(size Size) error {
+	if s.Console == nil {
+		return nil
+	}
+	return unix.IoctlSetWinsize(int(s.Console.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: size.Width, Row: size.Height})
+}
+
+// Destroy removes what libcontainer keeps of a container that has ended.
+func (s *Container) Destroy() error { return s.container.Destroy() }
+
+// StatePath is where libcontainer keeps its state file.
+func StatePath(stateDir, id string) string { return filepath.Join(stateDir, id, "state.json") }

@@ -1,0 +1,242 @@
+// Package userns starts a role of this binary inside a new user and mount
+// namespace, with the full subordinate id ranges of the user when the host has
+// them and the user's own uid alone otherwise.
+//
+// Start reading at Start (the parent) and Ready (the child); enter.c makes the
+// namespace before the Go runtime starts. Which ids exist is the caller's
+// business; network and other namespaces belong to package sandbox.
+package userns
+
+/*
+// enter.c; the constructor needs no call.
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	envSocket = "_BRYO_USERNS"
+	envRole   = "_BRYO_ROLE"
+	socketFD  = 3
+)
+
+// Range maps Count ids from Inside the namespace to Outside (the caller's
+// view), as a line of /proc/PID/uid_map does.
+type Range struct {
+	Inside  uint32 `json:"inside"`
+	Outside uint32 `json:"outside"`
+	Count   uint32 `json:"count"`
+}
+
+// Mapping is the id map of a user namespace. Single: one id only, setgroups is
+// denied and chown to other ids fails with EINVAL.
+type Mapping struct {
+	UIDs   []Range `json:"uids"`
+	GIDs   []Range `json:"gids"`
+	Single bool    `json:"single"`
+	// Direct: this process may write the maps itself (uid 0 of its namespace).
+	Direct bool `json:"direct,omitempty"`
+}
+
+// Own maps root of the namespace to the caller's ids and nothing else.
+func Own() Mapping {
+	return Mapping{
+		UIDs:   []Range{{0, uint32(os.Geteuid()), 1}},
+		GIDs:   []Range{{0, uint32(os.Getegid()), 1}},
+		Single: true,
+	}
+}
+
+// Command describes the process to start.
+type Command struct {
+	Role  string   // read back with Role
+	Env   []string // the whole environment but for our own two variables
+	Files []*os.File
+	Stdin, Stdout,
+	Stderr *os.File
+	Mapping Mapping
+	// Dir of the new process; empty: the caller's.
+	Dir string
+	// Setsid detaches from the caller's terminal and process group.
+	Setsid bool
+	// DieWithParent kills the process when the calling thread ends: the caller
+	// holds that thread with runtime.LockOSThread.
+	DieWithParent bool
+}
+
+// FirstFile is the descriptor number of Command.Files[0] in the new process.
+const FirstFile = socketFD + 1
+
+// SetupError says which step of making the namespace the kernel or a helper
+// program refused.
+type SetupError struct {
+	Step string // "unshare", "newuidmap", "newgidmap", "write uid_map", …
+	Err  error
+}
+
+func (e *SetupError) Error() string { return "create user namespace: " + e.Step + ": " + e.Err.Error() }
+func (e *SetupError) Unwrap() error { return e.Err }
+
+// Start runs this binary with the given role inside the new namespaces and
+// returns when its id maps are written. The caller waits for the process.
+func Start(c Command) (*exec.Cmd, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, &SetupError{"socketpair", err}
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "userns"), os.NewFile(uintptr(pair[1]), "userns")
+	defer ours.Close()
+
+	cmd := command(c, theirs)
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return nil, &SetupError{"start role " + c.Role, err}
+	}
+	if err := establish(ours, cmd.Process.Pid, c.Mapping); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return nil, err
+	}
+	return cmd, nil
+}
+
+func command(c Command, socket *os.File) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{"bryo", c.Role}
+	cmd.Dir = c.Dir
+	cmd.Env = append([]string{envSocket + "=" + strconv.Itoa(socketFD), envRole + "=" + c.Role}, c.Env...)
+	if c.Stdin != nil {
+		cmd.Stdin = c.Stdin
+	}
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+	if c.Stderr != nil {
+		cmd.Stderr = c.Stderr
+	}
+	cmd.ExtraFiles = append([]*os.File{socket}, c.Files...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: c.Setsid}
+	if c.DieWithParent {
+		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	}
+	return cmd
+}
+
+func establish(socket *os.File, pid int, m Mapping) error {
+	errno, err := readResult(socket)
+	if err != nil {
+		return &SetupError{"start", err}
+	}
+	if errno != 0 {
+		return &SetupError{"unshare", errno}
+	}
+	if err := writeMaps(pid, m); err != nil {
+		return err
+	}
+	_, err = socket.Write([]byte{0})
+	return err
+}
+
+func readResult(r io.Reader) (unix.Errno, error) {
+	var b [4]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return 0, errors.New("the new process ended early")
+	}
+	return unix.Errno(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24), nil
+}
+
+func writeMaps(pid int, m Mapping) error {
+	dir := "/proc/" + strconv.Itoa(pid) + "/"
+	if m.Single {
+		// Without privilege a gid map needs setgroups denied first
+		// (user_namespaces(7), since Linux 3.19).
+		if err := os.WriteFile(dir+"setgroups", []byte("deny"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return &SetupError{"write setgroups", errors.Unwrap(err)}
+		}
+	}
+	if m.Single || m.Direct {
+		for name, ranges := range map[string][]Range{"uid_map": m.UIDs, "gid_map": m.GIDs} {
+			if err := os.WriteFile(dir+name, []byte(lines(ranges)), 0); err != nil {
+				return &SetupError{"write " + name, errors.Unwrap(err)}
+			}
+		}
+		return nil
+	}
+	return mapWithHelpers(pid, m)
+}
+
+// mapWithHelpers runs newuidmap and newgidmap side by side: they are set-user-id
+// programs and each takes more than a millisecond.
+func mapWithHelpers(pid int, m Mapping) error {
+	var wg sync.WaitGroup
+	var uidErr, gidErr error
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		gidErr = runMapper("newgidmap", pid, m.GIDs)
+	}()
+	uidErr = runMapper("newuidmap", pid, m.UIDs)
+	wg.Wait()
+	if uidErr != nil {
+		return uidErr
+	}
+	return gidErr
+}
+
+func runMapper(program string, pid int, ranges []Range) error {
+	args := []string{strconv.Itoa(pid)}
+	for _, r := range ranges {
+		args = append(args, utoa(r.Inside), utoa(r.Outside), utoa(r.Count))
+	}
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if text := strings.TrimSpace(string(out)); text != "" {
+		err = errors.New(strings.ReplaceAll(text, "\n", "; "))
+	}
+	return &SetupError{program, err}
+}
+
+func lines(ranges []Range) string {
+	var b strings.Builder
+	for _, r := range ranges {
+		b.WriteString(utoa(r.Inside) + " " + utoa(r.Outside) + " " + utoa(r.Count) + "\n")
+	}
+	return b.String()
+}
+
+func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+// Role returns the role that this process was started for, empty in a process
+// that the user started.
+func Role() string { return os.Getenv(envRole) }
+
+// Ready waits until the parent wrote the id maps; from then on this process is
+// root of its user namespace. It clears our variables from the environment.
+func Ready() error {
+	os.Unsetenv(envSocket)
+	os.Unsetenv(envRole)
+	f := os.NewFile(socketFD, "userns")
+	defer f.Close()
+	var b [1]byte
+	if _, err := io.ReadFull(f, b[:]); err != nil {
+		return errors.New("enter user namespace: the starting process ended")
+	}
+	if uid := unix.Geteuid(); uid != 0 {
+		return fmt.Errorf("enter user namespace: uid %d is not root of the namespace", uid)
+	}
+	return nil
+}
