@@ -1,0 +1,310 @@
+package hostinfo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func (h *Host) kernelVersion(context.Context) Feature {
+	f := Feature{Name: "kernel", State: OK, Detail: h.Kernel.Release(), Doc: "docs/hosts.md#kernel"}
+	if !atLeast(f.Detail, 5, 11) {
+		f.State = Degraded
+		f.Detail += ", older than 5.11"
+		f.Without = "no overlay in user namespaces: layers are copied for each container"
+	}
+	if h.read("proc/sys/vm/memfd_noexec") == "2" {
+		f.State = Missing
+		f.Detail += ", vm.memfd_noexec=2"
+		f.Without = "containers cannot start: the last stage of a start runs from memory"
+		f.Cure = sysctl("vm.memfd_noexec", "1")
+	}
+	return f
+}
+
+// atLeast compares the start of a kernel release such as "6.1.0-18-amd64".
+func atLeast(release string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {
+		return true // an unknown form is not a reason to complain
+	}
+	return a > major || a == major && b >= minor
+}
+
+func (h *Host) overlay(ctx context.Context) Feature {
+	f := Feature{Name: "overlay", State: OK, Detail: "tried: mounted in a user namespace", Doc: "docs/hosts.md#overlay"}
+	err := h.tryInside(ctx, probeOverlay)
+	if err == nil {
+		return f
+	}
+	f.State, f.Detail = Missing, err.Error()
+	if errors.Is(err, errNotTried) {
+		f.Without = "see user namespaces"
+		return f
+	}
+	f.Without = "layers are copied for each container (by reflink or hard link where the file system can)"
+	if atLeast(h.Kernel.Release(), 5, 11) && !strings.Contains(h.read("proc/filesystems"), "overlay") {
+		f.Cure = []string{"sudo modprobe overlay", "echo overlay | sudo tee /etc/modules-load.d/overlay.conf"}
+	}
+	return f
+}
+
+var errNotTried = errors.New("not tried: no user namespaces")
+
+func (h *Host) tryInside(ctx context.Context, probe string) error {
+	if h.Kernel.TryUserNS() != nil {
+		return errNotTried
+	}
+	return h.Kernel.TryInside(ctx, probe)
+}
+
+var maskedProc = blocker{
+	cause: "parts of /proc are covered by mounts, so the kernel allows no new proc mount (a container inside a container)",
+	cure:  []string{"docker run --security-opt systempaths=unconfined …", "podman run --security-opt unmask=ALL …"},
+}
+
+func (h *Host) procMount(ctx context.Context) Feature {
+	f := Feature{Name: "/proc", State: OK, Detail: "tried: mounted in a pid namespace", Doc: "docs/hosts.md#proc"}
+	err := h.tryInside(ctx, probeProc)
+	if err == nil {
+		return f
+	}
+	f.State, f.Detail = Degraded, err.Error()
+	if errors.Is(err, errNotTried) {
+		f.Without = "see user namespaces"
+		return f
+	}
+	f.Without = "the existing /proc is bound into the container, which sees the process ids of this one"
+	if h.ProcMasked() {
+		f.Detail, f.Cure = maskedProc.cause, maskedProc.cure
+	}
+	return f
+}
+
+// ProcMasked tells whether something is mounted over parts of /proc. The kernel
+// then refuses a new proc mount in a user namespace (mount_too_revealing).
+func ProcMasked() bool { return System().ProcMasked() }
+
+func (h *Host) ProcMasked() bool {
+	for _, m := range h.mounts() {
+		// An automount point for binfmt_misc is an always empty directory.
+		if strings.HasPrefix(m.point, "/proc/") && !strings.HasPrefix(m.point, "/proc/sys/fs/binfmt_misc") {
+			return true
+		}
+	}
+	return false
+}
+
+// mountEntry is one line of /proc/self/mountinfo.
+type mountEntry struct{ point, fstype, options string }
+
+func (h *Host) mounts() []mountEntry {
+	var mounts []mountEntry
+	for line := range strings.SplitSeq(h.read("proc/self/mountinfo"), "\n") {
+		left, right, ok := strings.Cut(line, " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if ok && len(l) >= 6 && len(r) >= 3 {
+			mounts = append(mounts, mountEntry{l[4], r[0], r[2]})
+		}
+	}
+	return mounts
+}
+
+func (h *Host) seccomp(context.Context) Feature {
+	f := Feature{Name: "seccomp", State: OK, Detail: "filters and user notification", Doc: "docs/hosts.md#seccomp"}
+	filter, notify := h.Kernel.Seccomp()
+	switch {
+	case !filter:
+		f.State, f.Detail = Missing, "the kernel takes no filter (CONFIG_SECCOMP_FILTER)"
+		f.Without = "run refuses to start a container unless told --security-opt seccomp=unconfined"
+	case !notify:
+		f.State, f.Detail = Degraded, "filters, no user notification (needs Linux 5.0)"
+		f.Without = "everything runs; `--network bypass` is refused"
+	}
+	if mode := h.statusField("Seccomp"); mode == "2" {
+		f.Detail += "; already inside a filter of the surrounding container"
+	}
+	return f
+}
+
+func (h *Host) landlock(context.Context) Feature {
+	f := Feature{Name: "Landlock", State: OK, Doc: "docs/hosts.md#landlock"}
+	abi := h.Kernel.LandlockABI()
+	f.Detail = "ABI " + strconv.Itoa(abi)
+	if abi > 0 {
+		return f
+	}
+	f.State, f.Detail = Missing, "not in this kernel, or not switched on"
+	f.Without = "containers run without this second wall"
+	if lsm := h.read("sys/kernel/security/lsm"); lsm != "" && !strings.Contains(lsm, "landlock") && atLeast(h.Kernel.Release(), 5, 13) {
+		f.Cure = []string{"add lsm=landlock," + lsm + " to the kernel command line (GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; reboot)"}
+	}
+	return f
+}
+
+var tunCure = []string{
+	"sudo modprobe tun",
+	"[ -e /dev/net/tun ] || { sudo mkdir -p /dev/net; sudo mknod /dev/net/tun c 10 200; }",
+	"sudo chmod 0666 /dev/net/tun",
+}
+
+// TUN opens the tun device for a moment; nil means that a network of its own is
+// possible for a container.
+func TUN() error { return running{}.OpenError("/dev/net/tun", unix.O_RDWR) }
+
+// FUSE opens the fuse device for a moment.
+func FUSE() error { return running{}.OpenError("/dev/fuse", unix.O_RDWR) }
+
+func (h *Host) tun(context.Context) Feature {
+	f := Feature{Name: "/dev/net/tun", State: OK, Detail: "opens for reading and writing", Doc: "docs/hosts.md#tun"}
+	if err := h.Kernel.OpenError("/dev/net/tun", unix.O_RDWR); err != nil {
+		f.State, f.Detail = Missing, err.Error()
+		f.Without = "no network of its own for a container: `--network none` and `--network host` work"
+		f.Cure = tunCure
+	}
+	return f
+}
+
+func (h *Host) fuse(context.Context) Feature {
+	f := Feature{Name: "/dev/fuse", State: OK, Detail: "opens for reading and writing", Doc: "docs/hosts.md#fuse"}
+	if err := h.Kernel.OpenError("/dev/fuse", unix.O_RDWR); err != nil {
+		f.State, f.Detail = Missing, err.Error()
+		f.Without = "bryo itself needs no fuse; `--device /dev/fuse` fails"
+		f.Cure = []string{"sudo modprobe fuse", "[ -e /dev/fuse ] || sudo mknod /dev/fuse c 10 229", "sudo chmod 0666 /dev/fuse"}
+	}
+	return f
+}
+
+func (h *Host) securityModule(context.Context) Feature {
+	f := Feature{Name: "AppArmor, SELinux", State: OK, Doc: "docs/hosts.md#lsm"}
+	confined, _, _ := strings.Cut(h.read("proc/self/attr/current"), "\x00")
+	switch {
+	case h.appArmorRestricts() && confined == "unconfined" && h.User.UID != 0:
+		f.State, f.Detail = Degraded, "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns=1)"
+		f.Without = "no container can run unless a profile allows it"
+		f.Cure = appArmorProfile(h.Kernel.Executable())
+	case h.read("sys/fs/selinux/enforce") == "1":
+		f.Detail = "SELinux enforcing: add :z to bind mounts that the container may read"
+	case h.read("sys/module/apparmor/parameters/enabled") == "Y":
+		f.Detail = "AppArmor on, this process: " + orNone(confined)
+	default:
+		f.Detail = "none restricts this process"
+	}
+	return f
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return strings.TrimSpace(s)
+}
+
+func (h *Host) keyring(context.Context) Feature {
+	f := Feature{Name: "kernel keyring", State: OK, Doc: "docs/hosts.md#keyring"}
+	err := h.Kernel.KeyringError()
+	switch {
+	case err == nil:
+		f.Detail = "each container gets a session keyring of its own"
+		if most := h.read("proc/sys/kernel/keys/maxkeys"); most != "" && h.User.UID != 0 {
+			f.Detail += "; at most " + most + " keys for this user"
+		}
+	case errors.Is(err, syscall.ENOSYS):
+		f.Detail = "not in this kernel: nothing to keep from a container"
+	default:
+		f.State, f.Detail = Degraded, err.Error()
+		f.Without = "containers get no keyring; the default filter denies keyctl in any case"
+	}
+	return f
+}
+
+func (h *Host) runtimeDir(context.Context) Feature {
+	f := Feature{Name: "XDG_RUNTIME_DIR", State: OK, Doc: "docs/hosts.md#runtime-dir"}
+	dir := h.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		f.Detail = "not set, not needed"
+		return f
+	}
+	owner, mode, err := h.Kernel.Owner(dir)
+	switch {
+	case err != nil:
+		f.State, f.Detail = Degraded, dir+": "+err.Error()
+	case owner != h.User.UID:
+		f.State, f.Detail = Degraded, fmt.Sprintf("%s belongs to uid %d", dir, owner)
+	case mode.Perm()&0o077 != 0:
+		f.State, f.Detail = Degraded, fmt.Sprintf("%s has mode %04o, wider than 0700", dir, mode.Perm())
+	default:
+		f.Detail = dir
+		return f
+	}
+	f.Without = "it is not used; the data root is"
+	f.Cure = []string{"unset XDG_RUNTIME_DIR"}
+	if h.exists(fmt.Sprintf("run/user/%d", h.User.UID)) {
+		f.Cure = []string{fmt.Sprintf("export XDG_RUNTIME_DIR=/run/user/%d", h.User.UID)}
+	}
+	return f
+}
+
+func (h *Host) home(context.Context) Feature {
+	f := Feature{Name: "home", State: OK, Doc: "docs/hosts.md#home"}
+	dir := h.Getenv("XDG_DATA_HOME")
+	if dir == "" {
+		dir = h.Getenv("HOME")
+	}
+	f.Detail = dir
+	elsewhere := []string{"export BRYO_ROOT=/path/with/space"}
+	if dir == "" {
+		f.State, f.Detail, f.Cure = Degraded, "HOME is not set", elsewhere
+		f.Without = "images and containers need a place: --root DIR or BRYO_ROOT"
+		return f
+	}
+	flags, writable, err := h.Kernel.FileSystem(dir)
+	switch {
+	case err != nil || !writable || flags&unix.ST_RDONLY != 0:
+		f.State, f.Cure = Degraded, elsewhere
+		f.Detail += ": " + firstOf(err, "not writable")
+		f.Without = "images and containers need another place: --root DIR or BRYO_ROOT"
+	case flags&unix.ST_NOEXEC != 0:
+		// An overlay mount has flags of its own, so images are not affected.
+		f.Detail += " (noexec: programs of images run, programs in bind mounts of it do not)"
+	}
+	return f
+}
+
+func (h *Host) tmp(context.Context) Feature {
+	f := Feature{Name: "temporary files", State: OK, Doc: "docs/hosts.md#tmp"}
+	dir := h.Getenv("TMPDIR")
+	if dir == "" {
+		dir = "/tmp"
+	}
+	f.Detail = dir
+	flags, writable, err := h.Kernel.FileSystem(dir)
+	switch {
+	case err != nil || !writable || flags&unix.ST_RDONLY != 0:
+		f.State = Degraded
+		f.Detail += ": " + firstOf(err, "not writable")
+		f.Without = "bryo keeps its own temporary files in the data root; other programs may complain"
+		f.Cure = []string{"export TMPDIR=$HOME"}
+	case flags&unix.ST_NOEXEC != 0:
+		f.Detail += " (noexec: bryo runs nothing from there)"
+	}
+	return f
+}
+
+func firstOf(err error, text string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+func (h *Host) exists(path string) bool {
+	_, err := fs.Stat(h.FS, path)
+	return err == nil
+}
