@@ -11,6 +11,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"bryo/sandbox/laststage"
@@ -63,6 +65,8 @@ func (e *ExecError) Unwrap() error { return e.Err }
 // Start creates the container and runs its program. It returns when the
 // program was executed (execve succeeded) or with the reason why not.
 func Start(c Config) (*Container, error) {
+	// libcontainer logs what it also returns; an error is said once, by the CLI.
+	logrus.SetOutput(io.Discard)
 	config, err := convert(c)
 	if err != nil {
 		return nil, err
@@ -97,6 +101,9 @@ func convert(c Config) (*configs.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("convert spec: %w", err)
 	}
+	// No device cgroup: a user namespace cannot make device nodes, and may not
+	// load the program that would judge them.
+	config.Cgroups.Resources.Devices = nil
 	return config, nil
 }
 
@@ -250,3 +257,12 @@ func (s *Container) Destroy() error { return s.container.Destroy() }
 
 // StatePath is where libcontainer keeps its state file.
 func StatePath(stateDir, id string) string { return filepath.Join(stateDir, id, "state.json") }
+
+// Code is docker's exit code for a program that could not be executed: 127 when
+// it is not there, 126 otherwise.
+func (e *ExecError) Code() int {
+	if errors.Is(e.Err, unix.ENOENT) || errors.Is(e.Err, unix.ENOTDIR) {
+		return 127
+	}
+	return 126
+}

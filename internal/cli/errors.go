@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/engine"
+	"bryo/internal/hostinfo"
+	"bryo/sandbox/userns"
+)
+
+// exit is an exit code that is not an error of ours: nothing is printed.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// runError is an error of run, create or exec: docker's codes 125, 126, 127.
+type runError struct {
+	code int
+	err  error
+}
+
+func (e *runError) Error() string { return e.err.Error() }
+func (e *runError) Unwrap() error { return e.err }
+
+// creation marks an error as one before any program ran.
+func creation(err error) error {
+	var usage usageError
+	if err == nil || errors.As(err, &usage) {
+		return err
+	}
+	return &runError{125, err}
+}
+
+// exited turns the end of a foreground container into an exit code.
+func exited(code int, err error) error {
+	if err != nil {
+		return &runError{code, err}
+	}
+	if code == 0 {
+		return nil
+	}
+	return exit(code)
+}
+
+// report prints an error as one line, its cure on the next one, and returns the
+// exit code: 0, the container's own, 125 for usage and run, else 1.
+func report(words []string, err error) int {
+	if err == nil {
+		return 0
+	}
+	var code exit
+	if errors.As(err, &code) {
+		dieAlike(int(code))
+		return int(code)
+	}
+	fmt.Fprintf(os.Stderr, "bryo: %s\n", oneLine(prefix(words, err)))
+	if cure := cureOf(err); cure != "" {
+		fmt.Fprintf(os.Stderr, "  %s\n", strings.ReplaceAll(cure, "\n", "\n  "))
+	}
+	var run *runError
+	var usage usageError
+	switch {
+	case errors.As(err, &run):
+		return run.code
+	case errors.As(err, &usage):
+		return 125
+	}
+	return 1
+}
+
+func prefix(words []string, err error) string {
+	var usage usageError
+	if errors.As(err, &usage) {
+		return err.Error()
+	}
+	verb := ""
+	for _, w := range words[1:] {
+		if !strings.HasPrefix(w, "-") {
+			verb = w + ": "
+			break
+		}
+	}
+	return verb + err.Error()
+}
+
+// oneLine keeps what a stranger wrote (image names, registry answers) from
+// moving the cursor, and an error to its line; usage errors bring a second one.
+func oneLine(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// printable replaces control characters.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// cureOf is the one place that knows what helps.
+func cureOf(err error) string {
+	var setup *userns.SetupError
+	var root *engine.RootError
+	switch {
+	case errors.As(err, &setup):
+		if errors.Is(setup, exec.ErrNotFound) {
+			return "install newuidmap and newgidmap: sudo apt-get install uidmap. See docs/hosts.md#newuidmap"
+		}
+		return hostinfo.Explain(setup.Err, setup.Step)
+	case errors.As(err, &root):
+		return "name a directory of your own: bryo --root DIR, or BRYO_ROOT=DIR"
+	}
+	return ""
+}
+
+// dieAlike ends this process by the signal that ended the container, so that a
+// shell loop around it stops at Ctrl-C as it does for a plain command. Only for
+// signals that a terminal or a closed pipe sends.
+func dieAlike(code int) {
+	sig := syscall.Signal(code - 128)
+	switch sig {
+	case unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGHUP:
+	default:
+		return
+	}
+	if !receivedSignal(sig) {
+		return
+	}
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	signal.Reset(sig)
+	_ = unix.Kill(os.Getpid(), sig)
+}
+
+// receivedSignal: this process got the signal too, it was not only the
+// container that ended by one.
+func receivedSignal(sig syscall.Signal) bool { return engine.Forwarded(sig) }

@@ -1,0 +1,462 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/engine"
+	"bryo/internal/state"
+	"bryo/rootfs/mount"
+)
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "create and run a new container from an image",
+		ArgsUsage: "IMAGE [COMMAND] [ARG...]",
+		Flags: append(containerFlags(),
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "run in the background and print the container ID"},
+			&cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "pass received signals on to the process"},
+		),
+		Action: run,
+	}
+}
+
+func run(c *cli.Context) error {
+	request, err := runRequest(c)
+	if err != nil {
+		return err
+	}
+	e, err := engineOf(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("detach") {
+		return later("detach")
+	}
+	config, err := e.Create(c.Context, *request)
+	if err != nil {
+		return creation(err)
+	}
+	code, err := e.Foreground(config, c.Bool("sig-proxy"))
+	return exited(code, err)
+}
+
+// containerFlags are those that run and create share, in docker's spelling.
+func containerFlags() []cli.Flag {
+	flags := []cli.Flag{
+		&cli.StringSliceFlag{Name: "add-host", Usage: "add a `HOST:IP` line to /etc/hosts"},
+		&cli.StringSliceFlag{Name: "annotation", Usage: "add an annotation (`KEY=VALUE`)"},
+		&cli.StringSliceFlag{Name: "cap-add", Usage: "add a capability"},
+		&cli.StringSliceFlag{Name: "cap-drop", Usage: "drop a capability"},
+		&cli.StringFlag{Name: "cgroupns", Usage: "cgroup namespace: host or private"},
+		&cli.StringFlag{Name: "cidfile", Usage: "write the container ID to `FILE`"},
+		&cli.StringSliceFlag{Name: "device", Usage: "add a device of the host"},
+		&cli.StringSliceFlag{Name: "dns", Usage: "use this DNS server"},
+		&cli.StringSliceFlag{Name: "dns-option", Aliases: []string{"dns-opt"}, Usage: "use this resolver option"},
+		&cli.StringSliceFlag{Name: "dns-search", Usage: "use this search domain"},
+		&cli.StringFlag{Name: "domainname", Usage: "NIS domain name"},
+		&cli.StringFlag{Name: "entrypoint", Usage: "replace the image's ENTRYPOINT"},
+		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set `NAME=VALUE`, or take NAME from here"},
+		&cli.StringSliceFlag{Name: "env-file", Usage: "read variables from `FILE`"},
+		&cli.StringSliceFlag{Name: "group-add", Usage: "add a supplementary group"},
+		&cli.BoolFlag{Name: "help", Usage: "print usage"},
+		&cli.StringFlag{Name: "hostname", Aliases: []string{"h"}, Usage: "host name inside"},
+		&cli.BoolFlag{Name: "init", Usage: "run an init inside that reaps and forwards signals"},
+		&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "keep standard input open"},
+		&cli.StringFlag{Name: "ipc", Usage: "IPC namespace: private or host"},
+		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "set a label"},
+		&cli.StringSliceFlag{Name: "label-file", Usage: "read labels from `FILE`"},
+		&cli.StringSliceFlag{Name: "mount", Usage: "attach a mount (type=bind|volume|tmpfs,…)"},
+		&cli.StringFlag{Name: "name", Usage: "name the container"},
+		&cli.StringFlag{Name: "network", Aliases: []string{"net"}, Usage: "network: none or host"},
+		&cli.IntFlag{Name: "oom-score-adj", Usage: "adjust the host's OOM preference (-1000 to 1000)"},
+		&cli.StringFlag{Name: "pid", Usage: "PID namespace: private or host"},
+		&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
+		&cli.BoolFlag{Name: "privileged", Usage: "all capabilities of the user namespace, no seccomp, no masks"},
+		&cli.StringFlag{Name: "pull", Value: "missing", Usage: "pull policy: always, missing, never"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress while pulling"},
+		&cli.BoolFlag{Name: "read-only", Usage: "mount the root read-only"},
+		&cli.BoolFlag{Name: "rm", Usage: "remove the container and its anonymous volumes when it ends"},
+		&cli.StringSliceFlag{Name: "security-opt", Usage: "security options"},
+		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm"},
+		&cli.StringFlag{Name: "stop-signal", Usage: "signal that stops the container"},
+		&cli.IntFlag{Name: "stop-timeout", Usage: "seconds until a stop kills"},
+		&cli.StringSliceFlag{Name: "sysctl", Usage: "set a namespaced kernel parameter"},
+		&cli.StringSliceFlag{Name: "tmpfs", Usage: "mount a tmpfs"},
+		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "allocate a terminal"},
+		&cli.StringSliceFlag{Name: "ulimit", Usage: "set a limit (`NAME=SOFT[:HARD]`)"},
+		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "user and group (`NAME|UID[:GROUP|GID]`)"},
+		&cli.StringFlag{Name: "userns", Usage: "user namespace: host or keep-id[:uid=N,gid=N]"},
+		&cli.StringFlag{Name: "uts", Usage: "UTS namespace: private or host"},
+		&cli.StringSliceFlag{Name: "volume", Aliases: []string{"v"}, Usage: "mount a directory or a volume (`SOURCE:TARGET[:OPTIONS]`)"},
+		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},
+	}
+	return append(flags, laterFlags()...)
+}
+
+// laterFlags are docker's flags that a later capability brings. They are known,
+// so that each is refused by name and never taken for something else.
+func laterFlags() []cli.Flag {
+	var flags []cli.Flag
+	for _, name := range laterBools {
+		flags = append(flags, &cli.BoolFlag{Name: name, Hidden: true})
+	}
+	for _, name := range laterValues {
+		f := &cli.StringSliceFlag{Name: name, Hidden: true}
+		if short := laterShort[name]; short != "" {
+			f.Aliases = []string{short}
+		}
+		flags = append(flags, f)
+	}
+	return flags
+}
+
+var (
+	laterBools  = []string{"publish-all", "P", "oom-kill-disable", "no-healthcheck", "use-api-socket", "disable-content-trust"}
+	laterShort  = map[string]string{"publish": "p", "attach": "a", "memory": "m", "cpu-shares": "c"}
+	laterValues = []string{
+		"attach", "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-count", "cpu-percent", "cpu-period",
+		"cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems",
+		"detach-keys", "device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
+		"device-write-iops", "expose", "gpus", "health-cmd", "health-interval", "health-retries",
+		"health-start-interval", "health-start-period", "health-timeout", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
+		"isolation", "kernel-memory", "link", "link-local-ip", "log-driver", "log-opt", "mac-address", "memory",
+		"memory-reservation", "memory-swap", "memory-swappiness", "network-alias", "pids-limit", "publish",
+		"restart", "runtime", "storage-opt", "volume-driver", "volumes-from",
+	}
+)
+
+func later(flag string) error {
+	return usageError("--" + flag + " is not supported yet")
+}
+
+func refuseLater(c *cli.Context) error {
+	for _, list := range [][]string{laterBools, laterValues} {
+		for _, name := range list {
+			if c.IsSet(name) {
+				return later(name)
+			}
+		}
+	}
+	return nil
+}
+
+func runRequest(c *cli.Context) (*engine.RunRequest, error) {
+	if err := refuseLater(c); err != nil {
+		return nil, err
+	}
+	if err := atLeast(c, 1); err != nil {
+		return nil, err
+	}
+	words := c.Args().Slice()
+	r := &engine.RunRequest{
+		Image: words[0], Command: words[1:], Platform: c.String("platform"), Pull: c.String("pull"),
+		Quiet: c.Bool("quiet"), Name: c.String("name"), CIDFile: c.String("cidfile"), Words: words,
+	}
+	switch r.Pull {
+	case "always", "missing", "never":
+	default:
+		return nil, usageError(fmt.Sprintf("invalid pull option: '%s': must be one of \"always\", \"missing\" or \"never\"", r.Pull))
+	}
+	if r.Name != "" {
+		r.Name = strings.TrimPrefix(r.Name, "/")
+		if !state.ValidName(r.Name) {
+			return nil, usageError(fmt.Sprintf("invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", printable(r.Name)))
+		}
+	}
+	if c.IsSet("entrypoint") {
+		r.EntrypointSet = true
+		if entry := c.String("entrypoint"); entry != "" {
+			r.Entrypoint = []string{entry}
+		}
+	}
+	for _, fill := range []func(*cli.Context, *engine.RunRequest) error{
+		processOf, identityOf, mountsOf, securityOf, limitsOf, isolationOf,
+	} {
+		if err := fill(c, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func processOf(c *cli.Context, r *engine.RunRequest) error {
+	p := &r.Process
+	p.Tty, p.Stdin = c.Bool("tty"), c.Bool("interactive")
+	p.User, p.WorkDir, p.Groups = c.String("user"), c.String("workdir"), c.StringSlice("group-add")
+	for _, file := range c.StringSlice("env-file") {
+		entries, err := readEnvFile(file)
+		if err != nil {
+			return err
+		}
+		p.Env = append(p.Env, entries...)
+	}
+	for _, entry := range c.StringSlice("env") {
+		entry, err := envEntry(entry)
+		if err != nil {
+			return err
+		}
+		p.Env = append(p.Env, entry)
+	}
+	if p.WorkDir != "" && !filepath.IsAbs(p.WorkDir) {
+		return usageError(fmt.Sprintf("the working directory '%s' is invalid, it needs to be an absolute path", p.WorkDir))
+	}
+	return nil
+}
+
+// envEntry completes a bare NAME from the caller's environment; when it is not
+// set there either, the bare name takes an image's variable away, as docker.
+func envEntry(entry string) (string, error) {
+	name, _, hasValue := strings.Cut(entry, "=")
+	if name == "" || strings.ContainsRune(entry, 0) {
+		return "", usageError(fmt.Sprintf("invalid environment variable: %s", printable(entry)))
+	}
+	if hasValue {
+		return entry, nil
+	}
+	if value, ok := os.LookupEnv(name); ok {
+		return name + "=" + value, nil
+	}
+	return name, nil
+}
+
+// readEnvFile reads docker's format: NAME=VALUE or NAME a line, # comments.
+func readEnvFile(path string) ([]string, error) {
+	lines, err := readLines(path)
+	if err != nil {
+		return nil, err
+	}
+	var entries []string
+	for _, line := range lines {
+		name, _, _ := strings.Cut(line, "=")
+		if strings.ContainsAny(name, " \t") {
+			return nil, fmt.Errorf("env file %s: variable '%s' contains whitespaces", path, name)
+		}
+		entry, err := envEntry(line)
+		if err != nil {
+			return nil, fmt.Errorf("env file %s: %w", path, err)
+		}
+		if strings.Contains(entry, "=") {
+			entries = append(entries, entry)
+		}
+	}
+	return entries, nil
+}
+
+func readLines(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var lines []string
+	scanner := bufio.NewScanner(f)
+	scanner.Buffer(nil, 1<<20) // an environment of a megabyte is docker's limit too
+	for scanner.Scan() {
+		line := strings.TrimLeft(scanner.Text(), " \t\ufeff")
+		if line != "" && line[0] != '#' {
+			lines = append(lines, line)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return lines, nil
+}
+
+func identityOf(c *cli.Context, r *engine.RunRequest) error {
+	h := &r.Host
+	h.Remove, h.Init = c.Bool("rm"), c.Bool("init")
+	h.Hostname, h.Domainname = c.String("hostname"), c.String("domainname")
+	h.StopSignal = c.String("stop-signal")
+	if h.StopSignal != "" {
+		if _, err := parseSignal(h.StopSignal); err != nil {
+			return err
+		}
+	}
+	if c.IsSet("stop-timeout") {
+		seconds := c.Int("stop-timeout")
+		h.StopTimeout = &seconds
+	}
+	if len(h.Hostname) > 63 {
+		return usageError(fmt.Sprintf("invalid hostname: %s is longer than 63 characters", printable(h.Hostname)))
+	}
+	labels := c.StringSlice("label")
+	for _, file := range c.StringSlice("label-file") {
+		lines, err := readLines(file)
+		if err != nil {
+			return err
+		}
+		labels = append(lines, labels...)
+	}
+	var err error
+	if h.Labels, err = keyValues("label", labels); err != nil {
+		return err
+	}
+	h.Annotations, err = keyValues("annotation", c.StringSlice("annotation"))
+	return err
+}
+
+func keyValues(what string, list []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, entry := range list {
+		key, value, _ := strings.Cut(entry, "=")
+		if key == "" {
+			return nil, usageError(fmt.Sprintf("invalid %s: %s", what, printable(entry)))
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+func mountsOf(c *cli.Context, r *engine.RunRequest) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("working directory: %w", err)
+	}
+	r.Mounts = mount.Flags{
+		Volumes: c.StringSlice("volume"), Mounts: c.StringSlice("mount"), Tmpfs: c.StringSlice("tmpfs"), Dir: dir,
+	}
+	// Refused before anything is pulled; the image's own volumes come later.
+	if _, err := mount.NewPlan(r.Mounts); err != nil {
+		return usageError(err.Error())
+	}
+	r.Host.ReadOnly = c.Bool("read-only")
+	for _, spec := range c.StringSlice("device") {
+		device, err := mount.ParseDevice(spec)
+		if err != nil {
+			return usageError(err.Error())
+		}
+		r.Host.Devices = append(r.Host.Devices, device)
+	}
+	if size := c.String("shm-size"); size != "" {
+		if r.Host.ShmSize, err = units.RAMInBytes(size); err != nil || r.Host.ShmSize <= 0 {
+			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--shm-size\" flag: not a size", printable(size)))
+		}
+	}
+	return nil
+}
+
+func limitsOf(c *cli.Context, r *engine.RunRequest) error {
+	for _, text := range c.StringSlice("ulimit") {
+		limit, err := units.ParseUlimit(text)
+		if err != nil {
+			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--ulimit\" flag: %v", printable(text), err))
+		}
+		r.Host.Ulimits = append(r.Host.Ulimits, state.Ulimit{
+			Type: "RLIMIT_" + strings.ToUpper(limit.Name), Soft: uint64(limit.Soft), Hard: uint64(limit.Hard),
+		})
+	}
+	if c.IsSet("oom-score-adj") {
+		score := c.Int("oom-score-adj")
+		if score < -1000 || score > 1000 {
+			return usageError(fmt.Sprintf("invalid value %d, range for oom score adj is [-1000, 1000]", score))
+		}
+		r.Host.OOMScore = &score
+	}
+	for _, text := range c.StringSlice("sysctl") {
+		key, value, found := strings.Cut(text, "=")
+		if !found || key == "" {
+			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--sysctl\" flag: not KEY=VALUE", printable(text)))
+		}
+		if r.Host.Sysctls == nil {
+			r.Host.Sysctls = map[string]string{}
+		}
+		r.Host.Sysctls[key] = value
+	}
+	return nil
+}
+
+func isolationOf(c *cli.Context, r *engine.RunRequest) error {
+	h := &r.Host
+	for _, ns := range []struct {
+		flag string
+		to   *string
+		ok   []string
+	}{
+		{"pid", &h.PID, []string{"", "private", "host"}},
+		{"ipc", &h.IPC, []string{"", "private", "none", "shareable", "host"}},
+		{"uts", &h.UTS, []string{"", "private", "host"}},
+		{"cgroupns", &h.CgroupNS, []string{"", "private", "host"}},
+		{"network", &h.Network, []string{"", "none", "host"}},
+	} {
+		*ns.to = c.String(ns.flag)
+		if !contains(ns.ok, *ns.to) {
+			return usageError(fmt.Sprintf("--%s: invalid mode %q: use %s", ns.flag, *ns.to, strings.Join(ns.ok[1:], ", ")))
+		}
+	}
+	if h.UTS == "host" && (h.Hostname != "" || h.Domainname != "") {
+		return usageError("conflicting options: hostname and the UTS mode")
+	}
+	h.UserNS = c.String("userns")
+	h.AddHosts, h.DNS = c.StringSlice("add-host"), c.StringSlice("dns")
+	h.DNSSearch, h.DNSOptions = c.StringSlice("dns-search"), c.StringSlice("dns-option")
+	h.Privileged, h.CapAdd, h.CapDrop = c.Bool("privileged"), c.StringSlice("cap-add"), c.StringSlice("cap-drop")
+	return nil
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}
+
+// securityOf reads docker's --security-opt: no-new-privileges, seccomp=FILE,
+// label=…, apparmor=…, systempaths=unconfined and podman's mask= and unmask=.
+func securityOf(c *cli.Context, r *engine.RunRequest) error {
+	s := &r.Host.Security
+	for _, option := range c.StringSlice("security-opt") {
+		key, value, found := strings.Cut(option, "=")
+		if !found {
+			key, value, found = strings.Cut(option, ":")
+		}
+		if err := securityOption(s, key, value, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func securityOption(s *state.Security, key, value string, hasValue bool) error {
+	switch {
+	case key == "no-new-privileges":
+		on, err := strconv.ParseBool(value)
+		if hasValue && err != nil {
+			return usageError(fmt.Sprintf("invalid --security-opt: no-new-privileges=%s is not true or false", printable(value)))
+		}
+		s.NoNewPrivileges = !hasValue || on
+	case key == "seccomp" && (value == "unconfined" || value == "builtin"):
+		s.Seccomp = strings.TrimPrefix(value, "builtin")
+	case key == "seccomp" && hasValue:
+		profile, err := os.ReadFile(value)
+		if err != nil {
+			return fmt.Errorf("opening seccomp profile (%s) failed: %w", value, errors.Unwrap(err))
+		}
+		s.Seccomp = string(profile)
+	case key == "label" && hasValue:
+		s.Label = append(s.Label, value)
+	case key == "apparmor" && hasValue:
+		s.AppArmor = value
+	case key == "systempaths" && value == "unconfined", key == "unmask" && value == "ALL":
+		s.UnmaskAll = true
+	case key == "unmask" && hasValue:
+		s.Unmask = append(s.Unmask, strings.Split(value, ":")...)
+	case key == "mask" && hasValue:
+		s.Mask = append(s.Mask, strings.Split(value, ":")...)
+	default:
+		return usageError(fmt.Sprintf("invalid --security-opt: %q", printable(key)))
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"bryo/internal/images"
+	"bryo/internal/state"
+	"bryo/rootfs/image"
+	"bryo/rootfs/mount"
+)
+
+// RunRequest is a container as the command line asks for it.
+type RunRequest struct {
+	Image    string
+	Platform string
+	Pull     string // missing, always, never
+	Quiet    bool   // no progress while pulling
+	Name     string // empty: a generated one
+	CIDFile  string
+
+	// Entrypoint replaces the image's when EntrypointSet, as does Command.
+	Entrypoint    []string
+	EntrypointSet bool
+	Command       []string
+	NoHealthcheck bool
+
+	Mounts  mount.Flags
+	Process state.Process // Args, Entrypoint and Cmd are filled from the image
+	Host    state.Host
+	Words   []string // the command line, for inspect
+}
+
+// Create resolves the image, pulling it when asked to, and writes the
+// container's directory. Nothing runs yet.
+func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	config := &state.Config{
+		ID: state.NewID(), Created: time.Now().UTC(), Mapping: e.mapping(),
+		Process: r.Process, Host: r.Host, Command: r.Words,
+	}
+	if r.CIDFile != "" {
+		if err := reserveCIDFile(r.CIDFile); err != nil {
+			return nil, err
+		}
+	}
+	err := e.create(ctx, r, config)
+	if r.CIDFile != "" {
+		if err != nil {
+			os.Remove(r.CIDFile)
+		} else {
+			err = os.WriteFile(r.CIDFile, []byte(config.ID), 0o644)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return config, nil
+}
+
+func reserveCIDFile(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("container ID file found, make sure the other container isn't running or delete %s", path)
+	}
+	if err != nil {
+		return fmt.Errorf("create container ID file %s: %w", path, cause(err))
+	}
+	return f.Close()
+}
+
+func (e *Engine) create(ctx context.Context, r RunRequest, config *state.Config) error {
+	if r.Pull == "always" && !isArchive(r.Image) {
+		if _, err := e.Pull(ctx, images.PullArgs{Reference: r.Image, Platform: r.Platform, Quiet: r.Quiet}, true); err != nil {
+			return err
+		}
+	}
+	for range 16 {
+		record, err := e.Image(ctx, r)
+		if err != nil {
+			return err
+		}
+		release, err := e.shareImages()
+		if err != nil {
+			return err
+		}
+		// Between the look-up and the lock the image may have gone: look again.
+		if stamp, err := image.StoreStamp(e.Root); err != nil || stamp != record.Stamp {
+			release()
+			continue
+		}
+		err = e.register(r, record, config)
+		release()
+		return err
+	}
+	return fmt.Errorf("image %s: the store changes all the time", r.Image)
+}
+
+// Image returns the record of an image, from the record cache, from the store,
+// or from a registry when the pull policy allows.
+func (e *Engine) Image(ctx context.Context, r RunRequest) (*image.Record, error) {
+	if !isArchive(r.Image) {
+		record, err := image.Lookup(e.Root, r.Image, r.Platform)
+		if err == nil {
+			return record, nil
+		}
+		if !errors.Is(err, image.ErrNotFound) && !errors.Is(err, image.ErrStale) {
+			return nil, err
+		}
+	}
+	var record image.Record
+	err := e.call(images.OpResolve, images.ResolveArgs{Reference: r.Image, Platform: r.Platform}, &record)
+	if err == nil {
+		return e.stamped(&record)
+	}
+	if !images.IsKind(err, images.KindNotFound) || r.Pull == "never" || isArchive(r.Image) {
+		return nil, err
+	}
+	fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", r.Image)
+	result, err := e.Pull(ctx, images.PullArgs{Reference: r.Image, Platform: r.Platform, Quiet: r.Quiet}, true)
+	if err != nil {
+		return nil, err
+	}
+	return e.stamped(result.Record)
+}
+
+// stamped notes the state of the store that the record was true for.
+func (e *Engine) stamped(record *image.Record) (*image.Record, error) {
+	stamp, err := image.StoreStamp(e.Root)
+	record.Stamp = stamp
+	return record, err
+}
+
+// isArchive: names that stand for an archive or a directory, not for an image of a registry.
+func isArchive(name string) bool {
+	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:", "containers-storage:"} {
+		if strings.HasPrefix(name, transport) {
+			return true
+		}
+	}
+	return false
+}
+
+// register merges the image's configuration and writes the container.
+func (e *Engine) register(r RunRequest, record *image.Record, config *state.Config) error {
+	config.Image = state.Image{
+		ID: record.ID, Reference: r.Image, Digest: record.Digest, Layers: record.Layers, Config: record.Config,
+	}
+	if err := merge(r, &record.Config, config); err != nil {
+		return err
+	}
+	containers := e.containers()
+	if r.Name != "" {
+		config.Name = r.Name
+		return containers.Create(config)
+	}
+	for {
+		config.Name = randomName()
+		if err := containers.Create(config); !errors.Is(err, state.ErrNameTaken) {
+			return err
+		}
+	}
+}
+
+func merge(r RunRequest, from *image.Config, config *state.Config) error {
+	p := &config.Process
+	p.Entrypoint, p.Cmd = from.Entrypoint, from.Cmd
+	if r.EntrypointSet {
+		// As docker: a new entrypoint drops the image's command too.
+		p.Entrypoint, p.Cmd = r.Entrypoint, nil
+	}
+	if len(r.Command) > 0 {
+		p.Cmd = r.Command
+	}
+	p.Args = append(append([]string(nil), p.Entrypoint...), p.Cmd...)
+	if len(p.Args) == 0 || p.Args[0] == "" {
+		return fmt.Errorf("no command specified: image %s has neither entrypoint nor command", r.Image)
+	}
+	p.Env = mergeEnv(from.Env, p.Env)
+	if p.WorkDir == "" {
+		p.WorkDir = from.WorkingDir
+	}
+	if p.WorkDir == "" {
+		p.WorkDir = "/"
+	}
+	if !filepath.IsAbs(p.WorkDir) {
+		return fmt.Errorf("the working directory '%s' is invalid, it needs to be an absolute path", p.WorkDir)
+	}
+	if p.User == "" {
+		p.User = from.User
+	}
+	h := &config.Host
+	if h.StopSignal == "" {
+		h.StopSignal = from.StopSignal
+	}
+	flags := r.Mounts
+	for target := range from.Volumes {
+		flags.Image = append(flags.Image, target)
+	}
+	sort.Strings(flags.Image)
+	var err error
+	if h.Mounts, err = mount.NewPlan(flags); err != nil {
+		return err
+	}
+	if h.Network == "" {
+		h.Network = "none"
+	}
+	labels := map[string]string{}
+	for k, v := range from.Labels {
+		labels[k] = v
+	}
+	for k, v := range h.Labels {
+		labels[k] = v
+	}
+	h.Labels = labels
+	return nil
+}
+
+// mergeEnv lets later entries of the same name win and keeps the first one's
+// place. A name without a value takes the variable away.
+func mergeEnv(lists ...[]string) []string {
+	var out []string
+	at := map[string]int{}
+	for _, list := range lists {
+		for _, entry := range list {
+			name, _, hasValue := strings.Cut(entry, "=")
+			i, seen := at[name]
+			switch {
+			case !hasValue && seen:
+				out[i] = ""
+			case !hasValue:
+			case seen:
+				out[i] = entry
+			default:
+				at[name] = len(out)
+				out = append(out, entry)
+			}
+		}
+	}
+	kept := out[:0]
+	for _, entry := range out {
+		if entry != "" {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}

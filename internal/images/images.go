@@ -1,0 +1,256 @@
+// Package images is the way from the CLI to the image role: the process inside
+// a user namespace that alone opens the image store. It holds the requests and
+// answers and the call itself; the role's side is package images/server.
+//
+// Start reading at Call.
+package images
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"bryo/rootfs/image"
+	"bryo/sandbox/userns"
+)
+
+// Role is the name under which the role's process starts.
+const Role = "image"
+
+// Operations.
+const (
+	OpResolve  = "resolve"
+	OpPull     = "pull"
+	OpPush     = "push"
+	OpLoad     = "load"
+	OpSave     = "save"
+	OpImport   = "import"
+	OpList     = "list"
+	OpRemove   = "remove"
+	OpTag      = "tag"
+	OpInspect  = "inspect"
+	OpHistory  = "history"
+	OpPrune    = "prune"
+	OpMapped   = "mapped"
+	OpManifest = "manifest"
+)
+
+// Request is what the role reads from its first descriptor.
+type Request struct {
+	Op     string          `json:"op"`
+	Root   string          `json:"root"`
+	Single bool            `json:"single"`
+	Debug  bool            `json:"debug,omitempty"`
+	Args   json.RawMessage `json:"args"`
+}
+
+// Reply is what it answers there.
+type Reply struct {
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  *Failure        `json:"error,omitempty"`
+}
+
+// Failure carries an error between the processes: its line and its kind.
+type Failure struct {
+	Message string `json:"message"`
+	Kind    string `json:"kind,omitempty"`
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// Kinds of failure that callers distinguish.
+const (
+	KindNotFound = "not-found" // no such image in the store
+	KindInUse    = "in-use"
+	KindDenied   = "denied"
+	KindAbsent   = "absent" // not in the registry either
+)
+
+// IsKind tells whether err is a Failure of the kind.
+func IsKind(err error, kind string) bool {
+	var f *Failure
+	return errors.As(err, &f) && f.Kind == kind
+}
+
+// Arguments and results of the operations.
+type (
+	// ResolveArgs asks for the record of an image that is in the store. Source
+	// may also be oci:DIR, docker-archive:FILE and the like, or "hello".
+	ResolveArgs struct{ Reference, Platform string }
+
+	PullArgs struct {
+		Reference, Platform string
+		AllTags, Quiet      bool
+	}
+	PullResult struct {
+		Record  *image.Record `json:"record"`
+		Updated bool          `json:"updated"`
+	}
+
+	PushArgs struct {
+		Reference, Platform string
+		AllTags, Quiet      bool
+	}
+	PushResult struct{ Digests []string }
+
+	LoadArgs struct {
+		Path, Platform string // empty path: standard input
+		Quiet          bool
+	}
+	LoadResult struct{ Loaded []string }
+
+	SaveArgs struct {
+		References []string
+		Platform   string
+		Path       string // empty: standard output
+	}
+
+	ImportArgs struct {
+		Path, Reference, Message, Platform string // path "-": standard input
+		Changes                            []string
+	}
+	ImportResult struct{ ID string }
+
+	ListArgs struct {
+		All bool
+	}
+	Summary struct {
+		ID                      string
+		RepoTags, RepoDigests   []string
+		Created                 time.Time
+		Size                    int64
+		Labels                  map[string]string
+		Containers              int
+		Platform                string
+		ParentID                string
+		Dangling                bool
+		SharedSize, VirtualSize int64
+	}
+
+	RemoveArgs struct {
+		References []string
+		Force      bool
+		NoPrune    bool
+		Platforms  []string
+	}
+	// RemoveResult has docker's lines; an image that could not be removed is an
+	// entry of Errors and does not keep the others.
+	RemoveResult struct {
+		Lines  []string
+		Errors []Failure
+	}
+
+	TagArgs struct{ Source, Target string }
+
+	InspectArgs struct {
+		References []string
+		Platform   string
+	}
+	InspectResult struct {
+		Images []json.RawMessage // docker's schema of `docker image inspect`
+		Errors []Failure
+	}
+
+	HistoryArgs struct{ Reference, Platform string }
+	HistoryRow  struct {
+		ID        string
+		Created   time.Time
+		CreatedBy string
+		Size      int64
+		Comment   string
+		Tags      []string
+	}
+
+	PruneArgs struct {
+		All     bool
+		Filters map[string][]string
+	}
+	PruneResult struct {
+		Lines     []string
+		Reclaimed int64
+	}
+
+	MappedArgs struct {
+		Record     *image.Record
+		UIDs, GIDs []userns.Range // container ids to store ids
+	}
+	MappedResult struct{ Layers []string }
+)
+
+// Host is what a call needs of the caller's surroundings.
+type Host struct {
+	Root    string
+	Mapping userns.Mapping
+	Debug   bool
+	Env     []string
+	Stdin   *os.File // for load and import
+	Stdout  *os.File // for save
+}
+
+// Call runs one operation in a new image role process and decodes its result
+// into result. The role draws progress on the caller's stderr.
+func Call(h Host, op string, args, result any) error {
+	raw, err := json.Marshal(args)
+	if err != nil {
+		return err
+	}
+	request, err := json.Marshal(Request{Op: op, Root: h.Root, Single: h.Mapping.Single, Debug: h.Debug, Args: raw})
+	if err != nil {
+		return err
+	}
+	// The role dies with this thread: hold it until the answer is here.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	in, requestEnd, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("start image role: %w", err)
+	}
+	defer requestEnd.Close()
+	answer, out, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return fmt.Errorf("start image role: %w", err)
+	}
+	defer answer.Close()
+	cmd, err := userns.Start(userns.Command{
+		Role: Role, Env: h.Env, Files: []*os.File{in, out}, Mapping: h.Mapping,
+		Stdin: h.Stdin, Stdout: h.Stdout, Stderr: os.Stderr, DieWithParent: true,
+	})
+	in.Close()
+	out.Close()
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = requestEnd.Write(request)
+		requestEnd.Close()
+	}()
+	data, readErr := io.ReadAll(answer)
+	waitErr := cmd.Wait()
+	return decode(data, result, readErr, waitErr)
+}
+
+func decode(data []byte, result any, readErr, waitErr error) error {
+	var reply Reply
+	if readErr != nil {
+		return fmt.Errorf("image role: %w", readErr)
+	}
+	if err := json.Unmarshal(data, &reply); err != nil {
+		if waitErr != nil {
+			return fmt.Errorf("image role: %w", waitErr)
+		}
+		return fmt.Errorf("image role: answer: %w", err)
+	}
+	if reply.Error != nil {
+		return reply.Error
+	}
+	if result == nil {
+		return nil
+	}
+	return json.Unmarshal(reply.Result, result)
+}

@@ -1,0 +1,108 @@
+// Package linux names the system calls that bryo uses beyond the standard
+// library, one small wrapper each, so that callers read like their man pages.
+// It knows nothing of containers.
+package linux
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ProcessRef names a process for good: the pid alone is reused, the pair of pid
+// and start time is not within one boot, and Boot tells boots apart.
+type ProcessRef struct {
+	PID   int    `json:"pid,omitempty"`
+	Start uint64 `json:"start,omitempty"` // clock ticks since boot, field 22 of /proc/PID/stat
+	Boot  string `json:"boot,omitempty"`
+}
+
+// RefProcess describes a living process; the zero value when it is gone.
+func RefProcess(pid int) ProcessRef {
+	start, _, err := stat(pid)
+	if err != nil {
+		return ProcessRef{}
+	}
+	return ProcessRef{PID: pid, Start: start, Boot: BootID()}
+}
+
+// Alive says whether exactly this process still runs; a zombie does not.
+func (r ProcessRef) Alive() bool {
+	if r.PID <= 0 {
+		return false
+	}
+	start, state, err := stat(r.PID)
+	return err == nil && start == r.Start && state != 'Z' && state != 'X' && r.Boot == BootID()
+}
+
+// Open returns a pidfd for the process after checking that it is the one meant.
+func (r ProcessRef) Open() (*os.File, error) {
+	fd, err := unix.PidfdOpen(r.PID, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("pidfd_open", err)
+	}
+	// Checked after the open: the descriptor cannot move to another process.
+	if !r.Alive() {
+		unix.Close(fd)
+		return nil, unix.ESRCH
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// Kill signals the process through a pidfd: never a stranger with its pid.
+func (r ProcessRef) Kill(sig unix.Signal) error {
+	f, err := r.Open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return os.NewSyscallError("pidfd_send_signal", unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0))
+}
+
+func stat(pid int) (start uint64, state byte, err error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	// The command name may hold spaces and parentheses: cut after the last one.
+	at := bytes.LastIndexByte(data, ')')
+	fields := strings.Fields(string(data[at+1:]))
+	const startField = 22 - 3 // fields are counted from 3 after the name
+	if at < 0 || len(fields) <= startField {
+		return 0, 0, unix.EINVAL
+	}
+	start, err = strconv.ParseUint(fields[startField], 10, 64)
+	return start, fields[0][0], err
+}
+
+// BootID changes with every boot; empty when /proc hides it.
+func BootID() string {
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// HandlesSignal says whether the process catches or ignores the signal itself,
+// from the masks in /proc/PID/status; true when they cannot be read.
+func HandlesSignal(pid int, sig unix.Signal) bool {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return true
+	}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigIgn" && name != "SigCgt" {
+			continue
+		}
+		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err != nil || mask>>(uint(sig)-1)&1 == 1 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,101 @@
+package state
+
+import (
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"bryo/rootfs/image"
+	"bryo/rootfs/mount"
+	"bryo/sandbox/userns"
+)
+
+// Config is one container as it was asked for, resolved against its image: all
+// that a start needs, now or after a restart. It is written once, at creation,
+// to config.json in the container's directory.
+type Config struct {
+	ID      string    `json:"id"` // 64 hex digits
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+
+	Image   Image          `json:"image"`
+	Process Process        `json:"process"`
+	Host    Host           `json:"host"`
+	Mapping userns.Mapping `json:"mapping"`
+	Command []string       `json:"command,omitempty"` // the command line's own words, for inspect
+}
+
+// Image is what the container's root is made of.
+type Image struct {
+	ID        string       `json:"id"`
+	Reference string       `json:"reference"` // as the user typed it
+	Digest    string       `json:"digest,omitempty"`
+	Layers    []string     `json:"layers"` // lower directories, topmost first
+	Config    image.Config `json:"config"`
+}
+
+// Process is the container's program.
+type Process struct {
+	Args       []string `json:"args"`
+	Entrypoint []string `json:"entrypoint,omitempty"`
+	Cmd        []string `json:"cmd,omitempty"`
+	Env        []string `json:"env,omitempty"`
+	WorkDir    string   `json:"workdir,omitempty"`
+	User       string   `json:"user,omitempty"` // as given: name, uid, user:group
+	Groups     []string `json:"groups,omitempty"`
+	Tty        bool     `json:"tty,omitempty"`
+	Stdin      bool     `json:"stdin,omitempty"` // -i
+}
+
+// Host is everything else: isolation, mounts, limits, lifetime.
+type Host struct {
+	Remove      bool              `json:"remove,omitempty"` // --rm
+	Detached    bool              `json:"detached,omitempty"`
+	Hostname    string            `json:"hostname,omitempty"`
+	Domainname  string            `json:"domainname,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	StopSignal  string            `json:"stopSignal,omitempty"`
+	StopTimeout *int              `json:"stopTimeout,omitempty"` // seconds
+
+	Mounts   []mount.Mount  `json:"mounts,omitempty"`
+	ReadOnly bool           `json:"readOnly,omitempty"`
+	ShmSize  int64          `json:"shmSize,omitempty"` // bytes
+	Devices  []mount.Device `json:"devices,omitempty"`
+
+	Privileged bool              `json:"privileged,omitempty"`
+	CapAdd     []string          `json:"capAdd,omitempty"`
+	CapDrop    []string          `json:"capDrop,omitempty"`
+	Security   Security          `json:"security"`
+	Sysctls    map[string]string `json:"sysctls,omitempty"`
+	Ulimits    []Ulimit          `json:"ulimits,omitempty"`
+	OOMScore   *int              `json:"oomScoreAdj,omitempty"`
+	Init       bool              `json:"init,omitempty"`
+
+	Network    string   `json:"network"` // none, host, …
+	PID        string   `json:"pid,omitempty"`
+	IPC        string   `json:"ipc,omitempty"`
+	UTS        string   `json:"uts,omitempty"`
+	UserNS     string   `json:"userns,omitempty"`
+	CgroupNS   string   `json:"cgroupns,omitempty"`
+	AddHosts   []string `json:"addHosts,omitempty"`
+	DNS        []string `json:"dns,omitempty"`
+	DNSSearch  []string `json:"dnsSearch,omitempty"`
+	DNSOptions []string `json:"dnsOptions,omitempty"`
+}
+
+// Security holds the parsed --security-opt values.
+type Security struct {
+	NoNewPrivileges bool `json:"noNewPrivileges,omitempty"`
+	// Seccomp: empty for the default profile, "unconfined", or the profile's JSON.
+	Seccomp string `json:"seccomp,omitempty"`
+	// UnmaskAll leaves out the masked and read-only paths; Unmask names some.
+	UnmaskAll bool     `json:"unmaskAll,omitempty"`
+	Unmask    []string `json:"unmask,omitempty"`
+	Mask      []string `json:"mask,omitempty"`
+	Label     []string `json:"label,omitempty"`
+	AppArmor  string   `json:"apparmor,omitempty"`
+}
+
+// Ulimit is one --ulimit.
+type Ulimit = specs.POSIXRlimit

@@ -1,0 +1,293 @@
+// Package state keeps what bryo knows of its containers on disk: one directory
+// per container, written atomically, no lock held while a container runs.
+//
+// Start reading at Dir. A file alone is never trusted about what is alive:
+// Status.Alive compares the recorded process with /proc. What it leaves out:
+// how containers are started and stopped (packages engine and supervisor).
+package state
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
+)
+
+// Errors that callers distinguish.
+var (
+	ErrNotFound  = errors.New("no such container")
+	ErrNameTaken = errors.New("name already in use")
+	ErrAmbiguous = errors.New("more than one container matches")
+)
+
+// Dir is the data root's part that holds containers.
+type Dir struct{ root string }
+
+// Open returns the container directory of a data root. It touches nothing.
+func Open(root string) Dir { return Dir{root} }
+
+// Root is the data root.
+func (d Dir) Root() string { return d.root }
+
+// Path is the directory of one container.
+func (d Dir) Path(id string) string { return filepath.Join(d.root, "containers", id) }
+
+func (d Dir) names() string { return filepath.Join(d.root, "names") }
+
+// NewID returns 64 random hex digits.
+func NewID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails on Linux >= 3.17, see crypto/rand
+	return hex.EncodeToString(b[:])
+}
+
+// Create makes the container's directory, writes its config and takes its
+// name. On error nothing is left behind.
+func (d Dir) Create(c *Config) (err error) {
+	dir := d.Path(c.ID)
+	for _, parent := range []string{filepath.Dir(dir), d.names()} {
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			return fmt.Errorf("create container %s: %w", c.Name, err)
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("create container %s: %w", c.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	// The config first: a name whose container has no config is free to take.
+	if err := writeJSON(filepath.Join(dir, "config.json"), c); err != nil {
+		return fmt.Errorf("create container %s: %w", c.Name, err)
+	}
+	return d.takeName(c.Name, c.ID)
+}
+
+// takeName claims a name by a symbolic link that holds the id: symlink(2) fails
+// when it exists, so two creators cannot both win.
+func (d Dir) takeName(name, id string) error {
+	link := filepath.Join(d.names(), name)
+	for range 8 {
+		err := os.Symlink(id, link)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		holder, err := os.Readlink(link)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		if _, err := os.Stat(filepath.Join(d.Path(holder), "config.json")); err == nil {
+			return fmt.Errorf("%w: the container name %q is already in use by container %q", ErrNameTaken, name, holder)
+		}
+		os.Remove(link) // left by a container that is gone
+	}
+	return fmt.Errorf("%w: %q", ErrNameTaken, name)
+}
+
+// Release frees the name of a container, if it still is its.
+func (d Dir) Release(name, id string) {
+	link := filepath.Join(d.names(), name)
+	if holder, err := os.Readlink(link); err == nil && holder == id {
+		os.Remove(link)
+	}
+}
+
+// Load reads the config of one container by its full id.
+func (d Dir) Load(id string) (*Config, error) {
+	var c Config
+	if err := readJSON(filepath.Join(d.Path(id), "config.json"), &c); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
+		}
+		return nil, fmt.Errorf("read container %s: %w", short(id), err)
+	}
+	if c.ID != id {
+		return nil, fmt.Errorf("read container %s: config.json is of container %q", short(id), c.ID)
+	}
+	return &c, nil
+}
+
+// IDs lists the containers that have a directory, sorted.
+func (d Dir) IDs() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(d.root, "containers"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var ids []string
+	for _, e := range entries {
+		if isID(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	sort.Strings(ids)
+	return ids, err
+}
+
+// Find resolves a full id, a name, or a unique prefix of an id.
+func (d Dir) Find(key string) (string, error) {
+	if isID(key) {
+		if _, err := os.Stat(d.Path(key)); err == nil {
+			return key, nil
+		}
+	}
+	if ValidName(key) {
+		if id, err := os.Readlink(filepath.Join(d.names(), key)); err == nil && isID(id) {
+			if _, err := os.Stat(d.Path(id)); err == nil {
+				return id, nil
+			}
+		}
+	}
+	return d.findPrefix(key)
+}
+
+func (d Dir) findPrefix(key string) (string, error) {
+	ids, err := d.IDs()
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for _, id := range ids {
+		if key == "" || !strings.HasPrefix(id, key) {
+			continue
+		}
+		if found != "" {
+			return "", fmt.Errorf("%w: %s", ErrAmbiguous, key)
+		}
+		found = id
+	}
+	if found == "" {
+		return "", fmt.Errorf("%w: %s", ErrNotFound, key)
+	}
+	return found, nil
+}
+
+// ValidName follows docker: [a-zA-Z0-9][a-zA-Z0-9_.-]+
+func ValidName(name string) bool {
+	if len(name) < 2 || len(name) > 255 {
+		return false
+	}
+	for i, r := range name {
+		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !alnum && (i == 0 || r != '_' && r != '.' && r != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func isID(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	_, err := hex.DecodeString(s)
+	return err == nil && strings.ToLower(s) == s
+}
+
+func short(id string) string {
+	if len(id) > 12 {
+		return id[:12]
+	}
+	return id
+}
+
+// Phases of a container's life as they are recorded. What is true is the phase
+// together with Alive.
+const (
+	Created    = "created"
+	Running    = "running"
+	Paused     = "paused"
+	Restarting = "restarting"
+	Exited     = "exited"
+	Dead       = "dead"
+)
+
+// Status is the changing part of a container's state.
+type Status struct {
+	Phase      string           `json:"phase"`
+	Supervisor linux.ProcessRef `json:"supervisor"`
+	Init       linux.ProcessRef `json:"init"`
+	Started    time.Time        `json:"started"`
+	Finished   time.Time        `json:"finished"`
+	ExitCode   int              `json:"exitCode"`
+	Error      string           `json:"error,omitempty"`
+	OOMKilled  bool             `json:"oomKilled,omitempty"`
+	Restarts   int              `json:"restarts,omitempty"`
+}
+
+// WriteStatus replaces the status file atomically. It is not synced: after a
+// power cut nothing of it would be true anyway.
+func (d Dir) WriteStatus(id string, s *Status) error {
+	if err := writeJSON(filepath.Join(d.Path(id), "status.json"), s); err != nil {
+		return fmt.Errorf("write status of container %s: %w", short(id), err)
+	}
+	return nil
+}
+
+// Status reads the status and corrects it by what is alive: a container whose
+// supervisor is gone has ended, whatever the file says.
+func (d Dir) Status(id string) (*Status, error) {
+	var s Status
+	err := readJSON(filepath.Join(d.Path(id), "status.json"), &s)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Status{Phase: Created}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
+	}
+	switch s.Phase {
+	case Running, Paused, Restarting:
+		if !s.Supervisor.Alive() && !s.Init.Alive() {
+			s.Phase, s.ExitCode = Exited, 137
+			if s.Error == "" {
+				s.Error = "supervisor ended without recording the exit code"
+			}
+		}
+	}
+	return &s, nil
+}
+
+func readJSON(path string, v any) error {
+	const limit = 16 << 20 // a config with a large image history stays far below
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return fmt.Errorf("%s: not a state file", filepath.Base(path))
+	}
+	if err := json.NewDecoder(f).Decode(v); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
