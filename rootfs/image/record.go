@@ -233,9 +233,16 @@ func Dir(root string) string { return filepath.Join(root, "records") }
 
 func stampPath(root string) string { return filepath.Join(Dir(root), "stamp") }
 
+// fileName begins with what depends on the name alone, so that all platforms of
+// a name can be found again.
 func fileName(name, platform string) string {
-	sum := sha256.Sum256([]byte(name + "\x00" + platform))
-	return "ref-" + hex.EncodeToString(sum[:])
+	sum := sha256.Sum256([]byte(platform))
+	return namePrefix(name) + hex.EncodeToString(sum[:8])
+}
+
+func namePrefix(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return "ref-" + hex.EncodeToString(sum[:]) + "-"
 }
 
 func idName(id string) string { return "id-" + id }

@@ -7,11 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // The functions of this file are the image role's: they are called with the
-// store's write lock held, in this order: change the store, then Remove and
-// Write what changed, then SetStamp. Until SetStamp a reader finds the records
+// store's write lock held, in this order: change the store, then remove and
+// write what changed, then SetStamp. Until SetStamp a reader finds the records
 // stale and asks, so that no reader ever sees an old record beside a new store.
 
 // Write stores record under name (normalized) and platform, which is empty for
@@ -54,12 +55,32 @@ func replace(path string, blob []byte) (err error) {
 	return os.Rename(file.Name(), path)
 }
 
-// Remove deletes the record of name and platform, or by ID with an empty name.
-func Remove(root, name, platform, id string) error {
-	file := idName(id)
-	if name != "" {
-		file = fileName(name, platform)
+// RemoveNames deletes the records of the names, of all platforms.
+func RemoveNames(root string, names ...string) error {
+	entries, err := os.ReadDir(Dir(root))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		prefix := namePrefix(name)
+		for _, entry := range entries {
+			if strings.HasPrefix(entry.Name(), prefix) {
+				if err := removeFile(root, entry.Name()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// RemoveID deletes the record that is found by ID.
+func RemoveID(root, id string) error { return removeFile(root, idName(id)) }
+
+func removeFile(root, file string) error {
 	err := os.Remove(filepath.Join(Dir(root), file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

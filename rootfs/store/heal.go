@@ -1,0 +1,88 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/rootfs/image"
+)
+
+// heal removes what killed processes left: directories with half a layer, and
+// images that were not finished. The storage library itself removes layers that
+// it had begun. Never an error: what cannot be removed now can be next time.
+func (s *Store) heal() {
+	unlock, err := s.locks.try(lockHeal, true)
+	if unlock == nil || err != nil {
+		return // somebody is at it
+	}
+	defer unlock()
+	s.healStaging()
+	s.healImages()
+}
+
+// healStaging removes staging directories whose lock nobody holds.
+func (s *Store) healStaging() {
+	base := filepath.Join(s.root, "storage", "overlay", "staging")
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		dir := filepath.Join(base, entry.Name())
+		if abandoned(dir) {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+// abandoned tells whether the process that made a staging directory is gone. The
+// library locks staging.lock right after making the directory, so one without
+// the file may be brand-new: it stays while imports run.
+func abandoned(dir string) bool {
+	file, err := os.OpenFile(filepath.Join(dir, "staging.lock"), os.O_RDWR, 0)
+	if err != nil {
+		var st unix.Stat_t
+		var now unix.Timespec
+		if unix.Stat(dir, &st) != nil || unix.ClockGettime(unix.CLOCK_REALTIME, &now) != nil {
+			return false
+		}
+		return now.Sec-st.Mtim.Sec > 60
+	}
+	defer file.Close()
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	return unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &lock) == nil
+}
+
+// healImages removes images without a configuration: their writer was killed
+// before it gave them a name. Layers stay for whoever pulls the image again.
+func (s *Store) healImages() {
+	stored, err := s.storage.Images()
+	if err != nil {
+		return
+	}
+	complete, err := image.List(s.root)
+	if err != nil || len(complete) == len(stored) {
+		return
+	}
+	known := map[string]bool{}
+	for _, i := range complete {
+		known[i.ID] = true
+	}
+	unlock, err := s.locks.try(lockImports, true)
+	if unlock == nil || err != nil {
+		return // its writer may be alive
+	}
+	defer unlock()
+	s.mutate(func() error {
+		for _, i := range stored {
+			if !known[i.ID] {
+				if _, err := s.storage.DeleteImage(i.ID, true); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,194 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"go.podman.io/storage"
+
+	"bryo/rootfs/image"
+	"bryo/rootfs/store/unpack"
+)
+
+// Options are for Open.
+type Options struct {
+	// SingleUID is set when the user namespace maps only one id: all files of
+	// layers then belong to it.
+	SingleUID bool
+	// NoOverlay is set when the kernel mounts no overlay in user namespaces
+	// (before 5.11, or a root on overlay itself). Layers then keep deletions as
+	// the archive has them, for Flatten.
+	NoOverlay bool
+	// Parallel is how many layers are fetched and unpacked at once; 0 for 3.
+	Parallel int
+	Limits   unpack.Limits
+	// InUse names the containers that use an image; nil for none. It is called
+	// with images.lock held exclusively.
+	InUse func(imageID string) []string
+}
+
+// Store is an open image store. Its methods may be called from several
+// goroutines, and from several processes on one root.
+type Store struct {
+	root    string
+	options Options
+	storage storage.Store
+	locks   *locks
+	unpack  unpack.Options // owners and whiteouts; the rest is filled in for each layer
+}
+
+// Open opens the store under the data root, making it where there is none, and
+// mends what a killed writer left. The process must be uid 0 of a user namespace.
+func Open(root string, options Options) (*Store, error) {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	isolate()
+	runRoot, err := runRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	locks, err := openLocks(root)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{root: root, options: options, locks: locks}
+	if err := s.owners(); err != nil {
+		return nil, err
+	}
+	s.storage, err = storage.GetStore(storage.StoreOptions{
+		RunRoot: runRoot, GraphRoot: filepath.Join(root, "storage"), GraphDriverName: "overlay", GraphDriverOptions: driverOptions(options),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open image store %s: %w", root, err)
+	}
+	s.heal()
+	return s, nil
+}
+
+// Close releases the store's descriptors. Nothing needs it for its data.
+func (s *Store) Close() error { return s.locks.close() }
+
+// Root is the data root.
+func (s *Store) Root() string { return s.root }
+
+// isolate keeps the storage library from the host's configuration: this store
+// is bryo's own, and another engine's broken storage.conf, or environment, must
+// not change or stop it. Its log is silenced: what matters comes as an error.
+func isolate() {
+	os.Setenv("CONTAINERS_STORAGE_CONF", "/dev/null")
+	for _, name := range []string{"STORAGE_DRIVER", "STORAGE_OPTS", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID", "_CONTAINERS_USERNS_CONFIGURED"} {
+		os.Unsetenv(name)
+	}
+	if os.Getenv("BRYO_DEBUG") == "" {
+		logrus.SetOutput(io.Discard)
+	}
+}
+
+func driverOptions(options Options) []string {
+	list := []string{
+		// The library would mark its home directory as a private mount: the image
+		// role has its own mount namespace and mounts nothing.
+		"overlay.skip_mount_home=true",
+		// The library's default records a layer before its data is on disk.
+		"overlay.sync=filesystem",
+	}
+	if options.NoOverlay {
+		// Only with a mount program does the driver open where overlay cannot be
+		// mounted. It is never run: nothing is mounted through the library.
+		list = append(list, "overlay.mount_program=/proc/self/exe")
+	}
+	if options.SingleUID {
+		list = append(list, "overlay.ignore_chown_errors=true")
+	}
+	return list
+}
+
+// owners finds out which ids the layers' files can have.
+func (s *Store) owners() error {
+	s.unpack.SingleUID = s.options.SingleUID
+	s.unpack.Limits = s.options.Limits
+	if s.options.NoOverlay {
+		s.unpack.Whiteouts = unpack.Files
+	}
+	var err error
+	s.unpack.UIDs, s.unpack.GIDs, err = unpack.OwnIDs()
+	return err
+}
+
+// runRoot is the library's directory for what does not outlive a boot: mount
+// counts and what the kernel was found to support. Those of earlier boots go.
+func runRoot(root string) (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		text = []byte("unknown")
+	}
+	boot := strings.TrimSpace(string(text))
+	base := filepath.Join(root, "storage-run")
+	if err := os.MkdirAll(filepath.Join(base, boot), 0o700); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		if entry.Name() != boot {
+			os.RemoveAll(filepath.Join(base, entry.Name()))
+		}
+	}
+	return filepath.Join(base, boot), nil
+}
+
+// mutate runs change under the lock that guards names and records, and leaves
+// the records in step with the store. change removes and writes the records
+// that it makes wrong.
+func (s *Store) mutate(change func() error) error {
+	unlock, err := image.Lock(s.root)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !image.InStep(s.root) {
+		if err := image.Clear(s.root); err != nil {
+			return err
+		}
+	}
+	if err := change(); err != nil {
+		// Whatever was done, no record is trusted until someone asks.
+		return errors.Join(err, image.Clear(s.root))
+	}
+	return image.SetStamp(s.root)
+}
+
+// find is image.Find on the store's present images.
+func (s *Store) find(ref, platform string) (*image.Image, error) {
+	images, err := image.List(s.root)
+	if err != nil {
+		return nil, err
+	}
+	return image.Find(images, ref, platform)
+}
+
+// Resolve finds the image that ref names and writes its record. It needs
+// nothing of this process: image.Resolve does the same anywhere.
+func (s *Store) Resolve(ref, platform string) (*image.Record, error) {
+	return image.Resolve(s.root, ref, platform)
+}
+
+// setNote replaces the note of an image.
+func (s *Store) setNote(id string, note image.Note) error {
+	metadata, err := s.storage.Metadata(id)
+	if err != nil {
+		return err
+	}
+	if metadata, err = note.Merge(metadata); err != nil {
+		return err
+	}
+	return s.storage.SetMetadata(id, metadata)
+}

@@ -1,0 +1,152 @@
+package unpack
+
+import (
+	"archive/tar"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// IDs are the ids that exist in a user namespace, as ranges [first, first+count).
+type IDs [][2]uint32
+
+// OwnIDs reads what the calling process's user namespace maps.
+func OwnIDs() (uids, gids IDs, err error) {
+	if uids, err = readMap("/proc/self/uid_map"); err != nil {
+		return nil, nil, err
+	}
+	gids, err = readMap("/proc/self/gid_map")
+	return uids, gids, err
+}
+
+func readMap(file string) (IDs, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var ids IDs
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("%s: line %q", file, line)
+		}
+		first, err := strconv.ParseUint(fields[0], 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		count, err := strconv.ParseUint(fields[2], 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		ids = append(ids, [2]uint32{uint32(first), uint32(count)})
+	}
+	return ids, nil
+}
+
+// has compares in 64 bits: 2^32-1, which chown takes for "leave as it is", is in no map.
+func (ids IDs) has(id int) bool {
+	for _, r := range ids {
+		if int64(id) >= int64(r[0]) && int64(id) < int64(r[0])+int64(r[1]) && int64(id) < 1<<32-1 {
+			return true
+		}
+	}
+	return false
+}
+
+// owner checks the ids of an entry. One that does not exist here is refused:
+// giving the file to anybody else, to root above all, would change what the
+// image means (CVE-2024-40635).
+func (u *unpacker) owner(header *tar.Header) (uid, gid int, err error) {
+	if u.SingleUID {
+		return 0, 0, nil
+	}
+	if !u.UIDs.has(header.Uid) {
+		return 0, 0, fmt.Errorf("entry %.200q: owner uid %d does not exist in this user namespace", header.Name, header.Uid)
+	}
+	if !u.GIDs.has(header.Gid) {
+		return 0, 0, fmt.Errorf("entry %.200q: owner gid %d does not exist in this user namespace", header.Name, header.Gid)
+	}
+	return header.Uid, header.Gid, nil
+}
+
+const xattrPrefix = "SCHILY.xattr."
+
+// xattrs sets the extended attributes of an open file.
+func (u *unpacker) xattrs(fd int, header *tar.Header) error {
+	count := 0
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, xattrPrefix) {
+			count++
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	if err := u.meter.attributes(count); err != nil {
+		return err
+	}
+	for key, value := range header.PAXRecords {
+		name, found := strings.CutPrefix(key, xattrPrefix)
+		if !found || !wanted(name) {
+			continue
+		}
+		if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil && !u.tolerable(err) {
+			return fmt.Errorf("extended attribute %.80q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// wanted lets through what a program in a container can set or needs: its own
+// attributes, file capabilities, ACLs. Not those by which overlayfs and the
+// tools around it keep books in the same directory: an archive could redirect
+// or hide what is in other layers.
+func wanted(name string) bool {
+	switch name {
+	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
+		return true
+	}
+	if !strings.HasPrefix(name, "user.") {
+		return false
+	}
+	for _, own := range []string{"user.overlay.", "user.containers.", "user.fuseoverlayfs."} {
+		if strings.HasPrefix(name, own) {
+			return false
+		}
+	}
+	return true
+}
+
+// tolerable: a file system without extended attributes, or a user namespace
+// that may not set this one, loses the attribute and keeps the file.
+func (u *unpacker) tolerable(err error) bool {
+	return err == unix.ENOTSUP || err == unix.EPERM || (u.SingleUID && err == unix.EINVAL)
+}
+
+// timespecs are access and modification time; archives seldom have the first.
+func timespecs(header *tar.Header) []unix.Timespec {
+	access := header.AccessTime
+	if access.Before(header.ModTime) {
+		access = header.ModTime
+	}
+	return []unix.Timespec{timespec(access), timespec(header.ModTime)}
+}
+
+func timespec(t time.Time) unix.Timespec {
+	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
+}
+
+// setTimes is futimens(3): utimensat without a name.
+func setTimes(fd int, header *tar.Header) error {
+	times := timespecs(header)
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times[0])), 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("times: %w", errno)
+	}
+	return nil
+}
