@@ -9,6 +9,7 @@ import (
 
 	"bryo/internal/cli"
 	"bryo/internal/role"
+	"bryo/internal/trace"
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
 )
@@ -20,5 +21,6 @@ func main() {
 	if name := userns.Role(); name != "" {
 		os.Exit(role.Main(name))
 	}
+	trace.Start("cli")
 	os.Exit(cli.Main(os.Args))
 }

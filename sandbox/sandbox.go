@@ -31,7 +31,7 @@ type Config struct {
 	ID       string
 	StateDir string      // libcontainer's state goes to StateDir/ID
 	Spec     *specs.Spec // without a user namespace; Process.User is the final user
-	Filter   []byte      // seccomp program for the last stage; empty: unconfined
+	Filter   Filter      // for the last stage; without a program: unconfined
 	Init     bool        // keep a reaper as PID 1
 	Single   bool        // the namespace has one id: setgroups is denied
 
@@ -39,6 +39,12 @@ type Config struct {
 	Stdin, Stdout, Stderr *os.File
 	// Console: allocate a terminal of this size; Container.Console is its master.
 	Console *Size
+}
+
+// Filter is a seccomp program: struct sock_filter in native byte order.
+type Filter struct {
+	Program []byte
+	Flags   uint32 // SECCOMP_FILTER_FLAG_*
 }
 
 // Size of a terminal in characters.
@@ -182,7 +188,8 @@ func newProcess(c Config, argv []string, init bool) *libcontainer.Process {
 
 func plan(c Config) *laststage.Plan {
 	p := c.Spec.Process
-	plan := &laststage.Plan{UID: p.User.UID, GID: p.User.GID, Filter: c.Filter, Flags: laststage.DieWithParent}
+	plan := &laststage.Plan{UID: p.User.UID, GID: p.User.GID, Flags: laststage.DieWithParent}
+	plan.Filter, plan.FilterFlags = c.Filter.Program, c.Filter.Flags
 	if !c.Single {
 		plan.Flags |= laststage.SetGroups
 		plan.Groups = p.User.AdditionalGids

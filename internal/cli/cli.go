@@ -166,7 +166,18 @@ func wrapUsage(command *cli.Command, err error) error {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
+		doctorCommand(),
+		historyCommand(),
+		imageCommand(),
+		imagesCommand("images"),
+		importCommand(),
+		loadCommand(),
+		pullCommand(),
+		pushCommand(),
+		rmiCommand(),
 		runCommand(),
+		saveCommand(),
+		tagCommand(),
 		versionCommand(),
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"bryo/internal/state"
 	"bryo/internal/supervisor"
+	"bryo/internal/trace"
 	"bryo/sandbox/userns"
 )
 
@@ -87,6 +88,7 @@ func (f *foreground) run() (int, error) {
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Setsid: true, Dir: "/",
 	})
 	theirs.Close()
+	trace.Mark("user namespace mapped")
 	if err != nil {
 		f.engine.discard(f.config)
 		return 125, err
@@ -96,7 +98,7 @@ func (f *foreground) run() (int, error) {
 }
 
 // supervisorEnv: nothing of the user's environment is needed there.
-func supervisorEnv() []string { return []string{"PATH=" + os.Getenv("PATH")} }
+func supervisorEnv() []string { return append(trace.Environ(), "PATH="+os.Getenv("PATH")) }
 
 // follow passes signals and sizes on until the container has ended.
 func (f *foreground) follow() (int, error) {
@@ -126,6 +128,7 @@ func (f *foreground) follow() (int, error) {
 			case m.Failed != nil:
 				return m.Failed.Code, m.Failed
 			case m.Exited != nil:
+				trace.Mark("told of the end")
 				return m.Exited.Code, nil
 			case m.Started != nil:
 				started = true

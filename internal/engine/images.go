@@ -48,3 +48,62 @@ func (e *Engine) Pull(_ context.Context, args images.PullArgs, toStderr bool) (*
 	}
 	return &result, e.callWith(images.OpPull, args, &result, nil, stdout)
 }
+
+// Push uploads an image to its registry.
+func (e *Engine) Push(args images.PushArgs) (*images.PushResult, error) {
+	var result images.PushResult
+	return &result, e.callWith(images.OpPush, args, &result, nil, os.Stdout)
+}
+
+// Images lists what the store holds.
+func (e *Engine) Images(args images.ListArgs) ([]images.Summary, error) {
+	var list []images.Summary
+	err := e.call(images.OpList, args, &list)
+	return list, err
+}
+
+// RemoveImages untags and deletes.
+func (e *Engine) RemoveImages(args images.RemoveArgs) (*images.RemoveResult, error) {
+	var result images.RemoveResult
+	return &result, e.call(images.OpRemove, args, &result)
+}
+
+// Tag gives an image another name.
+func (e *Engine) Tag(args images.TagArgs) error { return e.call(images.OpTag, args, nil) }
+
+// InspectImages returns docker's JSON of each image.
+func (e *Engine) InspectImages(args images.InspectArgs) (*images.InspectResult, error) {
+	var result images.InspectResult
+	return &result, e.call(images.OpInspect, args, &result)
+}
+
+// History returns an image's steps, newest first.
+func (e *Engine) History(args images.HistoryArgs) ([]images.HistoryRow, error) {
+	var rows []images.HistoryRow
+	err := e.call(images.OpHistory, args, &rows)
+	return rows, err
+}
+
+// PruneImages removes images that nothing uses.
+func (e *Engine) PruneImages(args images.PruneArgs) (*images.PruneResult, error) {
+	var result images.PruneResult
+	return &result, e.call(images.OpPrune, args, &result)
+}
+
+// Load reads images from an archive.
+func (e *Engine) Load(args images.LoadArgs) (*images.LoadResult, error) {
+	var result images.LoadResult
+	return &result, e.callWith(images.OpLoad, args, &result, os.Stdin, nil)
+}
+
+// Save writes images to an archive.
+func (e *Engine) Save(args images.SaveArgs) error {
+	return e.callWith(images.OpSave, args, nil, nil, os.Stdout)
+}
+
+// Import makes an image of a root file system's archive and returns its id.
+func (e *Engine) Import(args images.ImportArgs) (string, error) {
+	var result images.ImportResult
+	err := e.callWith(images.OpImport, args, &result, os.Stdin, nil)
+	return result.ID, err
+}

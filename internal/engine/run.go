@@ -12,6 +12,7 @@ import (
 
 	"bryo/internal/images"
 	"bryo/internal/state"
+	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 )
@@ -53,6 +54,7 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 		}
 	}
 	err := e.create(ctx, r, config)
+	trace.Mark("container created")
 	if r.CIDFile != "" {
 		if err != nil {
 			os.Remove(r.CIDFile)

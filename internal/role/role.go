@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"bryo/internal/hostinfo"
 	"bryo/internal/images"
 	"bryo/internal/images/server"
 	"bryo/internal/supervisor"
@@ -18,7 +19,21 @@ func Main(name string) int {
 		return server.Main()
 	case supervisor.Role:
 		return supervisor.Main()
+	case hostinfo.ProbeRole:
+		return probe()
 	}
 	fmt.Fprintf(os.Stderr, "bryo: unknown role %q\n", name)
 	return 125
+}
+
+// probe tries one feature of the host in a namespace that doctor made for it.
+func probe() int {
+	if len(os.Args) != 3 {
+		return 125
+	}
+	if err := hostinfo.Probe(os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }

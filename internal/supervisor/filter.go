@@ -1,5 +1,36 @@
 package supervisor
 
-import "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"fmt"
+	"path/filepath"
 
-func (s *supervisor) filter(*specs.Spec) ([]byte, error) { return nil, nil }
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"bryo/sandbox"
+	"bryo/seccomp"
+)
+
+// filter is the container's seccomp program, ready to load.
+func (s *supervisor) filter(spec *specs.Spec) (sandbox.Filter, error) {
+	security := s.config.Host.Security
+	options := seccomp.Options{Caps: spec.Process.Capabilities.Bounding}
+	if s.config.Mapping.Single {
+		options.Fake = seccomp.FakeSingleUID
+	}
+	var profile []byte
+	switch {
+	case security.Seccomp == "unconfined", s.config.Host.Privileged && security.Seccomp == "":
+		if !s.config.Mapping.Single {
+			return sandbox.Filter{}, nil
+		}
+		// Nothing is refused; the calls that one id cannot serve are still answered.
+		profile = []byte(`{"defaultAction":"SCMP_ACT_ALLOW"}`)
+	case security.Seccomp != "":
+		profile = []byte(security.Seccomp)
+	}
+	filter, err := seccomp.ForContainer(profile, options, filepath.Join(s.start.Root, "seccomp"))
+	if err != nil {
+		return sandbox.Filter{}, fmt.Errorf("seccomp profile: %w", err)
+	}
+	return sandbox.Filter{Program: filter.Program, Flags: filter.Flags}, nil
+}

@@ -15,6 +15,7 @@ import (
 
 	"bryo/internal/linux"
 	"bryo/internal/state"
+	"bryo/internal/trace"
 
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
@@ -26,6 +27,7 @@ func Main() int {
 	// The container's first process dies with the thread that starts it
 	// (PR_SET_PDEATHSIG counts threads): keep that to the one that lives longest.
 	runtime.LockOSThread()
+	trace.Start("supervisor")
 	control, err := newControl(userns.FirstFile)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
@@ -34,6 +36,7 @@ func Main() int {
 	if err := userns.Ready(); err != nil {
 		return fail(control, err)
 	}
+	trace.Mark("root of the user namespace")
 	m, err := control.Receive()
 	if err != nil || m.Start == nil {
 		return 125 // the CLI is gone: nobody to tell, nothing started
@@ -87,8 +90,10 @@ func (s *supervisor) supervise() int {
 		ended <- status
 	}()
 	code := s.exitCode(<-ended)
+	trace.Mark("program ended")
 	s.stdio.drain()
 	s.finish(code)
+	trace.Mark("cleaned up")
 	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
 	return code
 }
@@ -105,6 +110,7 @@ func (s *supervisor) launch() error {
 	if err != nil {
 		return err
 	}
+	trace.Mark("tree mounted")
 	spec, err := s.spec(tree)
 	if err != nil {
 		return err
@@ -116,6 +122,7 @@ func (s *supervisor) launch() error {
 	if s.stdio, err = openStdio(config, s.start.Size); err != nil {
 		return err
 	}
+	trace.Mark("spec and filter ready")
 	s.sandbox, err = sandbox.Start(sandbox.Config{
 		ID: config.ID, StateDir: s.runDir(), Spec: spec, Filter: filter, Init: config.Host.Init,
 		Single: config.Mapping.Single,
@@ -124,6 +131,7 @@ func (s *supervisor) launch() error {
 	if err != nil {
 		return err
 	}
+	trace.Mark("program executed")
 	s.stdio.serve(s.sandbox.Console)
 	return s.recordStart()
 }

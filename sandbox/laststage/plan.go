@@ -37,7 +37,6 @@ const (
 	SetGroups     = 1 << 1 // setgroups(2) is allowed in this user namespace
 	DieWithParent = 1 << 2
 	Init          = 1 << 3 // stay as PID 1, reap and forward signals
-	Notify        = 1 << 4 // the filter has a listener: send it over the status socket
 )
 
 const (
@@ -57,6 +56,7 @@ type Plan struct {
 	Inheritable uint64
 	Ambient     uint64
 	Filter      []byte // struct sock_filter, native byte order; empty: no filter
+	FilterFlags uint32 // SECCOMP_FILTER_FLAG_*
 }
 
 func (p *Plan) encode() ([]byte, error) {
@@ -72,7 +72,7 @@ func (p *Plan) encode() ([]byte, error) {
 	for _, v := range []any{
 		uint32(planMagic), p.Flags, p.UID, p.GID,
 		p.Bounding, p.Permitted, p.Effective, p.Inheritable, p.Ambient,
-		uint32(len(p.Groups)), uint32(len(p.Filter) / instruction), p.Groups,
+		uint32(len(p.Groups)), uint32(len(p.Filter) / instruction), p.FilterFlags, uint32(0), p.Groups,
 	} {
 		if err := binary.Write(&b, order, v); err != nil {
 			return nil, err

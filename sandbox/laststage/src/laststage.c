@@ -35,7 +35,6 @@ enum {
 	FLAG_SET_GROUPS = 1 << 1,   /* setgroups is allowed in this namespace */
 	FLAG_DIE_WITH_PARENT = 1 << 2,
 	FLAG_INIT = 1 << 3,   /* stay as PID 1: reap and forward signals */
-	FLAG_NOTIFY = 1 << 4, /* send the filter's listener over STATUS_FD */
 };
 
 #define PLAN_MAGIC 0x6f797262u /* "bryo" */
@@ -49,6 +48,9 @@ struct plan {
 	uint64_t bounding, permitted, effective, inheritable, ambient;
 	uint32_t ngroups;
 	uint32_t filter_len; /* in instructions */
+	uint32_t filter_flags; /* SECCOMP_FILTER_FLAG_*; with a new listener
+				  descriptor 4 is a socket that takes it */
+	uint32_t reserved;
 	/* followed by ngroups uint32_t, then filter_len struct sock_filter */
 };
 
@@ -257,14 +259,13 @@ static void send_listener(int fd)
 static void load_filter(const struct plan *p)
 {
 	struct sock_fprog prog = { (unsigned short)p->filter_len, filter };
-	unsigned flags = p->flags & FLAG_NOTIFY ? SECCOMP_FILTER_FLAG_NEW_LISTENER : 0;
 	long ret;
 
 	if (!p->filter_len)
 		return;
-	ret = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog, 0);
+	ret = sys(__NR_seccomp, SECCOMP_SET_MODE_FILTER, p->filter_flags, &prog, 0);
 	must(STEP_SECCOMP, ret);
-	if (flags)
+	if (p->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
 		send_listener((int)ret);
 }
 

@@ -1,0 +1,329 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/format"
+	"bryo/internal/images"
+)
+
+// imageCommand groups the verbs of images under docker's newer spelling.
+func imageCommand() *cli.Command {
+	remove := rmiCommand()
+	remove.Name, remove.Aliases = "rm", []string{"remove"}
+	return &cli.Command{
+		Name:  "image",
+		Usage: "manage images",
+		Subcommands: []*cli.Command{
+			historyCommand(), importCommand(), imageInspectCommand(), loadCommand(), imagesCommand("ls"),
+			imagePruneCommand(), pullCommand(), pushCommand(), remove, saveCommand(), tagCommand(),
+		},
+	}
+}
+
+func rmiCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "rmi",
+		Usage:     "remove images",
+		ArgsUsage: "IMAGE [IMAGE...]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove an image with several names or stopped containers"},
+			&cli.BoolFlag{Name: "no-prune", Usage: "keep untagged parents"},
+			&cli.StringSliceFlag{Name: "platform", Usage: "remove this platform only"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := atLeast(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			result, err := e.RemoveImages(images.RemoveArgs{
+				References: c.Args().Slice(), Force: c.Bool("force"), NoPrune: c.Bool("no-prune"), Platforms: c.StringSlice("platform"),
+			})
+			if err != nil {
+				return err
+			}
+			for _, line := range result.Lines {
+				fmt.Fprintln(stdout(c), line)
+			}
+			return several(result.Errors)
+		},
+	}
+}
+
+// several reports the failures of a command with many operands: one line each,
+// exit code 1.
+func several(failures []images.Failure) error {
+	switch len(failures) {
+	case 0:
+		return nil
+	case 1:
+		return &failures[0]
+	}
+	for i := range failures {
+		fmt.Fprintln(os.Stderr, "bryo: "+printable(failures[i].Message))
+	}
+	return exit(1)
+}
+
+func tagCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "tag",
+		Usage:     "give an image another name",
+		ArgsUsage: "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 2); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			return e.Tag(images.TagArgs{Source: c.Args().Get(0), Target: c.Args().Get(1)})
+		},
+	}
+}
+
+func imageInspectCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "inspect",
+		Usage:     "show all that is known of images",
+		ArgsUsage: "IMAGE [IMAGE...]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "json or a Go template"},
+			&cli.StringFlag{Name: "platform", Usage: "inspect this platform"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := atLeast(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			result, err := e.InspectImages(images.InspectArgs{References: c.Args().Slice(), Platform: c.String("platform")})
+			if err != nil {
+				return err
+			}
+			items, err := decodeItems(result.Images)
+			if err != nil {
+				return err
+			}
+			if err := format.Inspect(stdout(c), c.String("format"), items); err != nil {
+				return err
+			}
+			return several(result.Errors)
+		},
+	}
+}
+
+func historyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "history",
+		Usage:     "show how an image was made",
+		ArgsUsage: "IMAGE",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "table, json or a Go template"},
+			&cli.BoolFlag{Name: "human", Aliases: []string{"H"}, Value: true, Usage: "print sizes and dates for people"},
+			&cli.BoolFlag{Name: "no-trunc", Usage: "print everything whole"},
+			&cli.StringFlag{Name: "platform", Usage: "show this platform"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print IDs only"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			steps, err := e.History(images.HistoryArgs{Reference: c.Args().First(), Platform: c.String("platform")})
+			if err != nil {
+				return err
+			}
+			layout := format.List{
+				Headers: map[string]string{"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT"},
+				Table:   "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
+			}
+			if !c.Bool("human") {
+				layout.Table = strings.Replace(layout.Table, "CreatedSince", "CreatedAt", 1)
+			}
+			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), historyRows(c, steps))
+		},
+	}
+}
+
+func historyRows(c *cli.Context, steps []images.HistoryRow) []format.Row {
+	var rows []format.Row
+	for _, step := range steps {
+		id, by, size := step.ID, strings.ReplaceAll(step.CreatedBy, "\t", " "), format.Size(step.Size)
+		if id == "" {
+			id = "<missing>"
+		} else if !c.Bool("no-trunc") {
+			id = format.ShortID(id)
+		} else {
+			id = "sha256:" + id
+		}
+		if !c.Bool("no-trunc") {
+			by = format.Ellipsis(by, 45)
+		}
+		if !c.Bool("human") {
+			size = fmt.Sprint(step.Size)
+		}
+		rows = append(rows, format.Row{
+			"ID": id, "CreatedSince": format.Ago(step.Created, time.Now()), "CreatedAt": step.Created.Format(time.RFC3339),
+			"CreatedBy": by, "Size": size, "Comment": step.Comment,
+		})
+	}
+	return rows
+}
+
+func imagePruneCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "prune",
+		Usage: "remove unused images",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all unused images, not only dangling ones"},
+			&cli.StringSliceFlag{Name: "filter", Usage: "only those that match (`until=<timestamp>`, label)"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 0); err != nil {
+				return err
+			}
+			filters, err := format.ParseFilters(c.StringSlice("filter"), "until", "label", "label!", "dangling")
+			if err != nil {
+				return usageError(err.Error())
+			}
+			warning := "WARNING! This will remove all dangling images."
+			if c.Bool("all") {
+				warning = "WARNING! This will remove all images without at least one container associated to them."
+			}
+			if !c.Bool("force") && !confirmed(c, warning) {
+				return nil
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			result, err := e.PruneImages(images.PruneArgs{All: c.Bool("all"), Filters: filters})
+			if err != nil {
+				return err
+			}
+			if len(result.Lines) > 0 {
+				fmt.Fprintln(stdout(c), "Deleted Images:")
+				for _, line := range result.Lines {
+					fmt.Fprintln(stdout(c), line)
+				}
+				fmt.Fprintln(stdout(c))
+			}
+			_, err = fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(result.Reclaimed)))
+			return err
+		},
+	}
+}
+
+// confirmed asks on stdout as docker does; anything but y is no.
+func confirmed(c *cli.Context, warning string) bool {
+	fmt.Fprintf(stdout(c), "%s\nAre you sure you want to continue? [y/N] ", warning)
+	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	return strings.EqualFold(strings.TrimSpace(answer), "y")
+}
+
+func loadCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "load",
+		Usage: "load images from an archive or standard input",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "input", Aliases: []string{"i"}, Usage: "read `FILE` instead of standard input"},
+			&cli.StringFlag{Name: "platform", Usage: "load this platform only"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 0); err != nil {
+				return err
+			}
+			if c.String("input") == "" && isTTY(os.Stdin) {
+				return errors.New("requested load from stdin, but stdin is empty")
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			result, err := e.Load(images.LoadArgs{Path: c.String("input"), Platform: c.String("platform"), Quiet: c.Bool("quiet")})
+			if err != nil {
+				return err
+			}
+			for _, name := range result.Loaded {
+				fmt.Fprintln(stdout(c), name)
+			}
+			return nil
+		},
+	}
+}
+
+func saveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "save",
+		Usage:     "write images to an archive (standard output by default)",
+		ArgsUsage: "IMAGE [IMAGE...]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`"},
+			&cli.StringFlag{Name: "platform", Usage: "save this platform only"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := atLeast(c, 1); err != nil {
+				return err
+			}
+			if c.String("output") == "" && isTTY(os.Stdout) {
+				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			return e.Save(images.SaveArgs{References: c.Args().Slice(), Platform: c.String("platform"), Path: c.String("output")})
+		},
+	}
+}
+
+func importCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "make an image from the tar archive of a file system",
+		ArgsUsage: "FILE|- [REPOSITORY[:TAG]]",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "change", Aliases: []string{"c"}, Usage: "apply a Dockerfile instruction to the image"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "commit message"},
+			&cli.StringFlag{Name: "platform", Usage: "platform of the image"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 && c.NArg() != 2 {
+				return arity(c, "requires 1 or 2 arguments")
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			id, err := e.Import(images.ImportArgs{
+				Path: c.Args().Get(0), Reference: c.Args().Get(1), Message: c.String("message"),
+				Platform: c.String("platform"), Changes: c.StringSlice("change"),
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(stdout(c), "sha256:"+id)
+			return err
+		},
+	}
+}

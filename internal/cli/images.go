@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/format"
+	"bryo/internal/images"
+	"bryo/rootfs/reference"
+)
+
+func imagesFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "show intermediate images too"},
+		&cli.BoolFlag{Name: "digests", Usage: "show digests"},
+		&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "keep images that match `KEY=VALUE`"},
+		&cli.StringFlag{Name: "format", Usage: "table, json or a Go template"},
+		&cli.BoolFlag{Name: "no-trunc", Usage: "print whole IDs"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print IDs only"},
+	}
+}
+
+func imagesCommand(name string) *cli.Command {
+	command := &cli.Command{
+		Name:      name,
+		Usage:     "list images",
+		ArgsUsage: "[REPOSITORY[:TAG]]",
+		Flags:     imagesFlags(),
+		Action:    listImages,
+	}
+	if name == "ls" {
+		command.Aliases = []string{"list"}
+	}
+	return command
+}
+
+var imageHeaders = map[string]string{
+	"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
+	"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS",
+	"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "VirtualSize": "SIZE",
+}
+
+const (
+	imageTable       = `{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+	imageTableDigest = `{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+)
+
+func listImages(c *cli.Context) error {
+	if c.NArg() > 1 {
+		return arity(c, "requires at most 1 argument")
+	}
+	filters, err := format.ParseFilters(c.StringSlice("filter"), "dangling", "label", "reference", "before", "since", "until")
+	if err != nil {
+		return usageError(err.Error())
+	}
+	e, err := engineOf(c)
+	if err != nil {
+		return err
+	}
+	list, err := e.Images(images.ListArgs{All: c.Bool("all")})
+	if err != nil {
+		return err
+	}
+	kept, err := filterImages(list, filters, c.Args().First())
+	if err != nil {
+		return err
+	}
+	var rows []format.Row
+	for _, image := range kept {
+		rows = append(rows, imageRows(image, c.Bool("no-trunc"), c.Bool("digests"), filters, c.Args().First())...)
+	}
+	if c.Bool("quiet") {
+		rows = distinct(rows, "ID")
+	}
+	table := imageTable
+	if c.Bool("digests") {
+		table = imageTableDigest
+	}
+	layout := format.List{Headers: imageHeaders, Table: strings.ReplaceAll(table, `\t`, "\t")}
+	return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
+}
+
+// distinct keeps the first row of each value: -q prints an image once.
+func distinct(rows []format.Row, column string) []format.Row {
+	seen := map[any]bool{}
+	var kept []format.Row
+	for _, row := range rows {
+		if !seen[row[column]] {
+			seen[row[column]] = true
+			kept = append(kept, row)
+		}
+	}
+	return kept
+}
+
+func filterImages(list []images.Summary, filters format.Filters, pattern string) ([]images.Summary, error) {
+	sort.SliceStable(list, func(i, j int) bool { return list[i].Created.After(list[j].Created) })
+	var before, since time.Time
+	for key, limit := range map[string]*time.Time{"before": &before, "since": &since} {
+		for _, name := range filters[key] {
+			found := findImage(list, name)
+			if found == nil {
+				return nil, fmt.Errorf("no such image: %s", printable(name))
+			}
+			*limit = found.Created
+		}
+	}
+	var until time.Time
+	for _, value := range filters["until"] {
+		t, err := format.Time(value, time.Now())
+		if err != nil {
+			return nil, usageError(err.Error())
+		}
+		until = t
+	}
+	dangling, err := filters.Bool("dangling", false)
+	if err != nil {
+		return nil, usageError(err.Error())
+	}
+	var kept []images.Summary
+	for _, image := range list {
+		switch {
+		case len(filters["dangling"]) > 0 && dangling != (len(image.RepoTags) == 0),
+			!filters.MatchesLabels(image.Labels),
+			!before.IsZero() && !image.Created.Before(before),
+			!since.IsZero() && !image.Created.After(since),
+			!until.IsZero() && image.Created.After(until):
+		default:
+			kept = append(kept, image)
+		}
+	}
+	return kept, nil
+}
+
+func findImage(list []images.Summary, name string) *images.Summary {
+	ref, err := reference.Parse(name)
+	for i := range list {
+		if strings.HasPrefix(list[i].ID, strings.TrimPrefix(name, "sha256:")) {
+			return &list[i]
+		}
+		for _, tag := range list[i].RepoTags {
+			if err == nil && tag == ref.String() {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// imageRows is one row per tag, or one of <none> for an image without.
+func imageRows(image images.Summary, whole, digests bool, filters format.Filters, pattern string) []format.Row {
+	id := "sha256:" + image.ID
+	if !whole {
+		id = format.ShortID(id)
+	}
+	digestOf := map[string]string{}
+	for _, d := range image.RepoDigests {
+		if ref, err := reference.ParseName(d); err == nil {
+			digestOf[ref.Name()] = ref.Digest
+		}
+	}
+	row := func(repository, tag, digest string) format.Row {
+		if digest == "" {
+			digest = "<none>"
+		}
+		return format.Row{
+			"Repository": repository, "Tag": tag, "Digest": digest, "ID": id,
+			"CreatedSince": format.Ago(image.Created, time.Now()), "CreatedAt": image.Created.Format("2006-01-02 15:04:05 -0700 MST"),
+			"Size": format.Size(image.Size), "VirtualSize": format.Size(image.Size), "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
+		}
+	}
+	var rows []format.Row
+	for _, name := range image.RepoTags {
+		ref, err := reference.Parse(name)
+		if err != nil || !matchesPattern(ref, pattern) || !filters.MatchesReference(ref.FamiliarName(), ref.Tag) {
+			continue
+		}
+		rows = append(rows, row(ref.FamiliarName(), ref.Tag, digestOf[ref.Name()]))
+	}
+	if len(image.RepoTags) == 0 && pattern == "" && len(filters["reference"]) == 0 {
+		repository, digest := "<none>", ""
+		for _, d := range image.RepoDigests {
+			if ref, err := reference.ParseName(d); err == nil {
+				repository, digest = ref.FamiliarName(), ref.Digest
+			}
+		}
+		rows = append(rows, row(repository, "<none>", digest))
+	}
+	return rows
+}
+
+// matchesPattern serves `images NAME[:TAG]`.
+func matchesPattern(ref reference.Reference, pattern string) bool {
+	if pattern == "" {
+		return true
+	}
+	want, err := reference.ParseName(pattern)
+	if err != nil {
+		ok := format.Filters{"reference": {pattern}}
+		return ok.MatchesReference(ref.FamiliarName(), ref.Tag)
+	}
+	return want.Name() == ref.Name() && (want.Tag == "" || want.Tag == ref.Tag) ||
+		format.Filters{"reference": {pattern}}.MatchesReference(ref.FamiliarName(), ref.Tag)
+}

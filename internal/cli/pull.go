@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/images"
+	"bryo/rootfs/reference"
+)
+
+func pullCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "pull",
+		Usage:     "download an image from a registry",
+		ArgsUsage: "NAME[:TAG|@DIGEST]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "download all tags of the repository"},
+			&cli.BoolFlag{Name: "disable-content-trust", Value: true, Hidden: true},
+			&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the name alone"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			result, err := e.Pull(c.Context, images.PullArgs{
+				Reference: c.Args().First(), Platform: c.String("platform"), AllTags: c.Bool("all-tags"), Quiet: c.Bool("quiet"),
+			}, false)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(stdout(c), pulledName(c.Args().First(), result))
+			return err
+		},
+	}
+}
+
+// pulledName is docker's last line: the normalized name; an archive's or a
+// foreign store's image has only what it is called there.
+func pulledName(typed string, result *images.PullResult) string {
+	if ref, err := reference.Parse(typed); err == nil {
+		return ref.String()
+	}
+	if result.Record.Reference != "" {
+		return result.Record.Reference
+	}
+	return "sha256:" + result.Record.ID
+}
+
+func pushCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "push",
+		Usage:     "upload an image to a registry",
+		ArgsUsage: "NAME[:TAG]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "upload all tags of the repository"},
+			&cli.BoolFlag{Name: "disable-content-trust", Value: true, Hidden: true},
+			&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			_, err = e.Push(images.PushArgs{
+				Reference: c.Args().First(), Platform: c.String("platform"), AllTags: c.Bool("all-tags"), Quiet: c.Bool("quiet"),
+			})
+			return err
+		},
+	}
+}
