@@ -3,30 +3,22 @@ package tree
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/rootfs/mount/inroot"
 )
 
-// Options say how Copy reads its sources and treats what it finds at its target.
+// Options say how Copy reads its sources.
 type Options struct {
 	// Layers: the sources are overlay layers, topmost first. Whiteouts hide,
 	// opaque directories end, and overlay's own attributes are not copied.
 	// Without it there is one source, taken as it is.
 	Layers bool
-
-	// Scratch is an open directory on the target's filesystem, or 0. With it
-	// each file is finished there and then renamed into place, and what exists
-	// at the target already stays: a copy that was killed can be done again over
-	// its remains, and no half-written file is ever seen under its name.
-	Scratch int
 }
 
-// Copy copies what is in the directories srcs (open for reading) into the
+// Copy copies what is in the directories srcs (open for reading) into the empty
 // directory dst, with owners, modes, times, extended attributes and hard links,
 // and then gives dst the owner, mode and attributes of srcs[0]. File data is
 // shared by reflink where the filesystem can, copied with its holes elsewhere.
@@ -43,12 +35,11 @@ func Copy(dst int, srcs []int, o Options) error {
 
 type copier struct {
 	Options
-	dst      int
-	srcs     []int
-	links    map[linked]string // copied file that has further names -> its path below dst
-	noClone  bool              // the filesystem refused FICLONE once
-	scratchN int
-	buf      []byte
+	dst     int
+	srcs    []int
+	links   map[linked]string // copied file that has further names -> its path below dst
+	noClone bool              // the filesystem refused FICLONE once
+	buf     []byte
 }
 
 // linked names one source file; the layer is part of it because overlay never
@@ -140,7 +131,8 @@ func (c *copier) layer(rel string, layer, in, out int, seen map[string]*sub) ([]
 			s := &sub{name, []int{layer}}
 			seen[name] = s
 			subs = append(subs, s)
-			if err = mkdir(out, name); err == nil {
+			// Closed to others until its metadata is set.
+			if err = unix.Mkdirat(out, name, 0o700); err == nil {
 				err = c.closeIfOpaque(seen, name, in)
 			}
 		}
@@ -162,19 +154,6 @@ func (c *copier) closeIfOpaque(seen map[string]*sub, name string, in int) error 
 	return err
 }
 
-// mkdir makes a directory that only its owner enters until its metadata is set.
-// One that is there already is kept: Copy may run again over its own remains.
-func mkdir(out int, name string) error {
-	err := unix.Mkdirat(out, name, 0o700)
-	if err == unix.EEXIST {
-		var st unix.Stat_t
-		if unix.Fstatat(out, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && kind(&st) == unix.S_IFDIR {
-			return nil
-		}
-	}
-	return err
-}
-
 // file copies one entry that is not a directory.
 func (c *copier) file(rel, name string, layer, in, out int, st *unix.Stat_t) error {
 	key := linked{layer, inodeOf(st)}
@@ -183,72 +162,43 @@ func (c *copier) file(rel, name string, layer, in, out int, st *unix.Stat_t) err
 			return c.link(first, out, name)
 		}
 	}
-	dir, as := out, name
-	if c.Scratch != 0 {
-		c.scratchN++
-		dir, as = c.Scratch, strconv.Itoa(c.scratchN)
-	}
-	made, err := c.create(name, in, dir, as, st)
-	if err == nil && made && c.Scratch != 0 {
-		err = settle(dir, as, out, name)
-	}
+	made, err := c.create(name, in, out, st)
 	if err == nil && made && st.Nlink > 1 {
 		c.links[key] = join(rel, name)
 	}
 	return err
 }
 
-// settle moves a finished file to its place unless something is there already.
-func settle(scratch int, as string, out int, name string) error {
-	err := unix.Renameat2(scratch, as, out, name, unix.RENAME_NOREPLACE)
-	if err == unix.EINVAL { // the filesystem lacks the flag: a link does the same
-		if err = unix.Linkat(scratch, as, out, name, 0); err == nil {
-			err = unix.Unlinkat(scratch, as, 0)
-		}
-	}
-	if err == unix.EEXIST {
-		return unix.Unlinkat(scratch, as, 0)
-	}
-	return err
-}
-
-// link gives the copied file at path first (below the target) one more name. The
-// way to it is opened without following links: another container may already use
-// a volume that is being filled.
+// link gives the copied file at path first (below the target) one more name.
 func (c *copier) link(first string, out int, name string) error {
 	dir, err := inroot.Below(c.dst, path.Dir(first), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dir)
-	err = unix.Linkat(dir, path.Base(first), out, name, 0)
-	if err == unix.EEXIST && c.Scratch != 0 {
-		return nil
-	}
-	return err
+	return unix.Linkat(dir, path.Base(first), out, name, 0)
 }
 
-// create makes a copy of in/name at dir/as, metadata included. made is false
+// create makes a copy of in/name at out/name, metadata included. made is false
 // for what is not copied: device nodes.
-func (c *copier) create(name string, in, dir int, as string, st *unix.Stat_t) (made bool, err error) {
+func (c *copier) create(name string, in, out int, st *unix.Stat_t) (made bool, err error) {
 	switch kind(st) {
 	case unix.S_IFREG:
-		return true, c.regular(name, in, dir, as)
+		return true, c.regular(name, in, out)
 	case unix.S_IFLNK:
-		if err = symlink(name, in, dir, as, st.Size); err != nil {
-			return false, err
-		}
+		err = symlink(name, in, out, st.Size)
 	case unix.S_IFIFO, unix.S_IFSOCK:
-		if err = unix.Mknodat(dir, as, kind(st)|0o600, 0); err != nil {
-			return false, err
-		}
+		err = unix.Mknodat(out, name, kind(st)|0o600, 0)
 	default:
 		return false, nil
 	}
-	return true, nameMeta(dir, as, st)
+	if err != nil {
+		return false, err
+	}
+	return true, nameMeta(out, name, st)
 }
 
-func symlink(name string, in, dir int, as string, size int64) error {
+func symlink(name string, in, out int, size int64) error {
 	buf := make([]byte, max(size, 255)+1)
 	n, err := unix.Readlinkat(in, name, buf)
 	if err != nil {
@@ -257,10 +207,10 @@ func symlink(name string, in, dir int, as string, size int64) error {
 	if n == len(buf) {
 		return unix.ENAMETOOLONG // it grew between stat and here: never cut it
 	}
-	return unix.Symlinkat(string(buf[:n]), dir, as)
+	return unix.Symlinkat(string(buf[:n]), out, name)
 }
 
-func (c *copier) regular(name string, in, dir int, as string) error {
+func (c *copier) regular(name string, in, out int) error {
 	src, err := unix.Openat(in, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -273,7 +223,7 @@ func (c *copier) regular(name string, in, dir int, as string) error {
 	if kind(&st) != unix.S_IFREG {
 		return errors.New("changed its type while it was copied")
 	}
-	dst, err := unix.Openat(dir, as, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	dst, err := unix.Openat(out, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -282,7 +232,7 @@ func (c *copier) regular(name string, in, dir int, as string) error {
 		err = c.fdMeta(dst, src, &st)
 	}
 	if err == nil {
-		err = setTimes(dir, as, &st)
+		err = setTimes(out, name, &st)
 	}
 	return errors.Join(err, unix.Close(dst))
 }
@@ -299,12 +249,22 @@ func (c *copier) dirMeta(rel string, layer int) error {
 		return fmt.Errorf("copy /%s: %w", rel, err)
 	}
 	defer unix.Close(dst)
+	if err := c.meta(dst, src); err != nil {
+		return fmt.Errorf("copy /%s: %w", rel, err)
+	}
+	return nil
+}
+
+// Meta gives the open directory dst owner, mode, attributes and times of src.
+func Meta(dst, src int) error { return new(copier).meta(dst, src) }
+
+func (c *copier) meta(dst, src int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(src, &st); err != nil {
-		return &fs.PathError{Op: "stat", Path: "/" + rel, Err: err}
+		return err
 	}
 	if err := c.fdMeta(dst, src, &st); err != nil {
-		return fmt.Errorf("copy /%s: %w", rel, err)
+		return err
 	}
 	return setTimes(dst, ".", &st)
 }

@@ -1,0 +1,115 @@
+package etc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// maxHostFile bounds what is read of the host's files; the supervisor lives as
+// long as the container.
+const maxHostFile = 1 << 20
+
+// ReadHost reads the host's hosts and resolv.conf; a missing one is empty. Where
+// resolv.conf only names systemd's stub, which a container cannot reach, and the
+// network is the container's own, the list behind the stub is read instead.
+// Source: systemd-resolved(8).
+func ReadHost(network Network) (HostFiles, error) {
+	hosts, err := readBounded("/etc/hosts")
+	if err != nil {
+		return HostFiles{}, err
+	}
+	resolv, err := readBounded("/etc/resolv.conf")
+	if err == nil && network == Private && stubOnly(resolv) {
+		var behind []byte
+		if behind, err = readBounded("/run/systemd/resolve/resolv.conf"); len(behind) > 0 {
+			resolv = behind
+		}
+	}
+	return HostFiles{hosts, resolv}, err
+}
+
+func stubOnly(resolv []byte) bool {
+	servers := parseResolver(resolv).nameservers
+	return len(servers) == 1 && servers[0] == "127.0.0.53"
+}
+
+func readBounded(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxHostFile+1))
+	if err == nil && len(data) > maxHostFile {
+		err = fmt.Errorf("read %s: larger than %d MiB", name, maxHostFile>>20)
+	}
+	return data, err
+}
+
+// Write puts the files into dir, the container's directory, each whole or not at
+// all. A running container keeps the file it has; Update changes that one.
+func (f Files) Write(dir string) error {
+	for name, content := range f.all() {
+		if err := replace(filepath.Join(dir, name), content); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Update rewrites the files in place where their contents differ: a running
+// container has these very inodes mounted.
+func (f Files) Update(dir string) error {
+	for name, content := range f.all() {
+		path := filepath.Join(dir, name)
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+			continue
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return fmt.Errorf("update %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (f Files) all() map[string][]byte {
+	return map[string][]byte{"hosts": f.Hosts, "hostname": f.Hostname, "resolv.conf": f.ResolvConf}
+}
+
+func replace(path string, content []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+		return err
+	}
+	// Readable by every user of the container, whatever the caller's umask.
+	if err := os.Chmod(tmp, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// Mounts are the binds of the files in dir, for the runtime. Leave out those
+// whose target the user mounts himself.
+func Mounts(dir string, readOnly bool) []specs.Mount {
+	options := []string{"bind", "rprivate"}
+	if readOnly {
+		options = append(options, "ro")
+	}
+	var mounts []specs.Mount
+	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+		mounts = append(mounts, specs.Mount{
+			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(dir, name), Options: options,
+		})
+	}
+	return mounts
+}
