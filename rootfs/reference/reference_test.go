@@ -87,7 +87,7 @@ var seeds = []string{
 	hex64, hex64[:63], "x" + hex64, hex64 + ":t", "sha256:" + hex64, "a@sha256:" + hex64, "a@sha256:" + strings.ToUpper(hex64),
 	"a@SHA256:" + hex64, "a@sha256:" + hex64[:62], "a@sha512:" + hex64 + hex64, "a@sha384:" + hex64, "a@md5:" + hex64[:32],
 	"a@x+y.z-w_v:" + hex64, "a@1x:" + hex64, "a@x..y:" + hex64, "a@x.:" + hex64, "a@:" + hex64, "a:t@sha256:" + hex64,
-	"a@sha256:" + hex64[:63] + "g", "a@sha256:../..", "foo_bar.x/baz", "foo_bar:x/baz", "a\n", "é/a", "K/a", "a:\u212a", "\u212a",
+	"a@sha256:" + hex64[:63] + "g", "a@sha256:../..", "foo_bar.x/baz", "foo_bar:x/baz", "0_A/0", "a\n", "é/a", "K/a", "a:\u212a", "\u212a",
 	strings.Repeat("a", 255), strings.Repeat("a", 256), "x.y/" + strings.Repeat("a", 255), "x.y/" + strings.Repeat("a", 256),
 }
 
