@@ -33,6 +33,8 @@ type Image struct {
 // Note is what bryo keeps with an image beside what the storage format has. It
 // lives in the image's free "metadata" field, under the key "bryo".
 type Note struct {
+	// Own says that bryo has written this note: an empty list then means none.
+	Own bool `json:"own,omitempty"`
 	// Digests are the names by digest under which the image was pulled:
 	// docker.io/library/debian@sha256:..., of its manifest and of the index it was in.
 	Digests []string `json:"digests,omitempty"`
@@ -144,7 +146,7 @@ func (i *Image) Digests() []string {
 		if err != nil {
 			continue
 		}
-		if ref.Digest == "" && len(i.Note.Digests) == 0 && i.Digest != "" {
+		if ref.Digest == "" && !i.Note.Own && i.Digest != "" {
 			ref, err = ref.WithDigest(i.Digest)
 		}
 		if text := ref.String(); err == nil && ref.Digest != "" && !slices.Contains(digests, text) {

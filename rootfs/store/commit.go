@@ -86,7 +86,9 @@ func (s *Store) noteImport(p *plan, names []string, options ImportOptions) error
 		if err != nil {
 			return err
 		}
-		addDigests(&note, ref, p.digest, options.Index)
+		if !options.Local {
+			addDigests(&note, ref, p.digest, options.Index)
+		}
 	}
 	if options.Comment != "" {
 		note.Comment = options.Comment

@@ -25,6 +25,8 @@ type ImportOptions struct {
 	// Index is the index's bytes that the image was chosen from, if any: names by
 	// its digest find the image later.
 	Index []byte
+	// Local says that the image came from no registry: it gets no names by digest.
+	Local bool
 	// Comment is kept for inspect.
 	Comment string
 	// Progress is called from several goroutines; nil for no progress.

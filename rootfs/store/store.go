@@ -160,8 +160,11 @@ func (s *Store) mutate(change func() error) error {
 		}
 	}
 	if err := change(); err != nil {
-		// Whatever was done, no record is trusted until someone asks.
-		return errors.Join(err, image.Clear(s.root))
+		if !image.InStep(s.root) {
+			// Whatever was done, no record is trusted until someone asks.
+			err = errors.Join(err, image.Clear(s.root))
+		}
+		return err
 	}
 	return image.SetStamp(s.root)
 }
@@ -183,6 +186,7 @@ func (s *Store) Resolve(ref, platform string) (*image.Record, error) {
 
 // setNote replaces the note of an image.
 func (s *Store) setNote(id string, note image.Note) error {
+	note.Own = true
 	metadata, err := s.storage.Metadata(id)
 	if err != nil {
 		return err
