@@ -28,7 +28,7 @@ import (
 type Image struct {
 	ref      reference.Reference
 	platform v1.Platform
-	index    v1.Hash // digest of the index the image was chosen from, or of the manifest itself
+	top      Manifest // what the name stands for: the index the image was chosen from, or man
 	man      Manifest
 	manifest *v1.Manifest
 	raw      []byte
@@ -93,7 +93,7 @@ func pullFrom(ctx context.Context, e conf.Endpoint, ref reference.Reference, wan
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{ref: ref, index: top.Digest, man: m, manifest: parsed, ctx: ctx, s: s,
+	img := &Image{ref: ref, top: top, man: m, manifest: parsed, ctx: ctx, s: s,
 		slots: make(chan struct{}, o.Parallel), spools: map[v1.Hash]*spool{}}
 	if err := img.loadConfig(want, o.Platform != ""); err != nil {
 		return nil, err
@@ -198,7 +198,22 @@ func (i *Image) Runnable() bool {
 
 // RepoDigest is the digest that docker shows for the name: that of the index
 // when there is one, else of the manifest.
-func (i *Image) RepoDigest() v1.Hash { return i.index }
+func (i *Image) RepoDigest() v1.Hash { return i.top.Digest }
+
+// Index is the text of the index that the name stands for, if it lists the
+// image itself; nil for a plain image.
+func (i *Image) Index() []byte {
+	var index v1.IndexManifest
+	if !i.top.IsIndex() || json.Unmarshal(i.top.Raw, &index) != nil {
+		return nil
+	}
+	for _, d := range index.Manifests {
+		if d.Digest == i.man.Digest {
+			return bytes.Clone(i.top.Raw)
+		}
+	}
+	return nil
+}
 
 func (i *Image) MediaType() (types.MediaType, error) { return i.man.MediaType, nil }
 func (i *Image) Size() (int64, error)                { return int64(len(i.man.Raw)), nil }
