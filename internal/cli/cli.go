@@ -172,6 +172,8 @@ func commands() []*cli.Command {
 		imagesCommand("images"),
 		importCommand(),
 		loadCommand(),
+		loginCommand(),
+		logoutCommand(),
 		pullCommand(),
 		pushCommand(),
 		rmiCommand(),
@@ -179,6 +181,7 @@ func commands() []*cli.Command {
 		saveCommand(),
 		tagCommand(),
 		versionCommand(),
+		volumeCommand(),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"bryo/internal/format"
 	"bryo/internal/images"
+	"bryo/rootfs/image"
 )
 
 // imageCommand groups the verbs of images under docker's newer spelling.
@@ -111,18 +112,9 @@ func imageInspectCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			result, err := e.InspectImages(images.InspectArgs{References: c.Args().Slice(), Platform: c.String("platform")})
-			if err != nil {
-				return err
-			}
-			items, err := decodeItems(result.Images)
-			if err != nil {
-				return err
-			}
-			if err := format.Inspect(stdout(c), c.String("format"), items); err != nil {
-				return err
-			}
-			return several(result.Errors)
+			return inspectAll(c, func(name string) (any, error) {
+				return e.InspectImage(name, c.String("platform"))
+			})
 		},
 	}
 }
@@ -147,7 +139,7 @@ func historyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			steps, err := e.History(images.HistoryArgs{Reference: c.Args().First(), Platform: c.String("platform")})
+			steps, err := e.History(c.Args().First(), c.String("platform"))
 			if err != nil {
 				return err
 			}
@@ -163,25 +155,22 @@ func historyCommand() *cli.Command {
 	}
 }
 
-func historyRows(c *cli.Context, steps []images.HistoryRow) []format.Row {
+func historyRows(c *cli.Context, steps []image.HistoryEntry) []format.Row {
 	var rows []format.Row
 	for _, step := range steps {
 		id, by, size := step.ID, strings.ReplaceAll(step.CreatedBy, "\t", " "), format.Size(step.Size)
-		if id == "" {
-			id = "<missing>"
-		} else if !c.Bool("no-trunc") {
-			id = format.ShortID(id)
-		} else {
-			id = "sha256:" + id
-		}
+		created := time.Unix(step.Created, 0)
 		if !c.Bool("no-trunc") {
 			by = format.Ellipsis(by, 45)
+			if id != "<missing>" {
+				id = format.ShortID(id)
+			}
 		}
 		if !c.Bool("human") {
 			size = fmt.Sprint(step.Size)
 		}
 		rows = append(rows, format.Row{
-			"ID": id, "CreatedSince": format.Ago(step.Created, time.Now()), "CreatedAt": step.Created.Format(time.RFC3339),
+			"ID": id, "CreatedSince": format.Ago(created, time.Now()), "CreatedAt": created.Format(time.RFC3339),
 			"CreatedBy": by, "Size": size, "Comment": step.Comment,
 		})
 	}
@@ -201,7 +190,7 @@ func imagePruneCommand() *cli.Command {
 			if err := exactly(c, 0); err != nil {
 				return err
 			}
-			filters, err := format.ParseFilters(c.StringSlice("filter"), "until", "label", "label!", "dangling")
+			filters, err := image.ParseFilter(c.StringSlice("filter"))
 			if err != nil {
 				return usageError(err.Error())
 			}

@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"fmt"
-	"sort"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"bryo/internal/format"
-	"bryo/internal/images"
+	"bryo/rootfs/image"
 	"bryo/rootfs/reference"
 )
 
@@ -45,15 +42,15 @@ var imageHeaders = map[string]string{
 }
 
 const (
-	imageTable       = `{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
-	imageTableDigest = `{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`
+	imageTable       = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+	imageTableDigest = "{{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
 )
 
 func listImages(c *cli.Context) error {
 	if c.NArg() > 1 {
 		return arity(c, "requires at most 1 argument")
 	}
-	filters, err := format.ParseFilters(c.StringSlice("filter"), "dangling", "label", "reference", "before", "since", "until")
+	filter, err := image.ParseFilter(c.StringSlice("filter"))
 	if err != nil {
 		return usageError(err.Error())
 	}
@@ -61,26 +58,21 @@ func listImages(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := e.Images(images.ListArgs{All: c.Bool("all")})
-	if err != nil {
-		return err
-	}
-	kept, err := filterImages(list, filters, c.Args().First())
+	list, err := e.Images(filter)
 	if err != nil {
 		return err
 	}
 	var rows []format.Row
-	for _, image := range kept {
-		rows = append(rows, imageRows(image, c.Bool("no-trunc"), c.Bool("digests"), filters, c.Args().First())...)
+	for _, summary := range list {
+		rows = append(rows, imageRows(summary, c.Bool("no-trunc"), filter, c.Args().First())...)
 	}
 	if c.Bool("quiet") {
 		rows = distinct(rows, "ID")
 	}
-	table := imageTable
+	layout := format.List{Headers: imageHeaders, Table: imageTable}
 	if c.Bool("digests") {
-		table = imageTableDigest
+		layout.Table = imageTableDigest
 	}
-	layout := format.List{Headers: imageHeaders, Table: strings.ReplaceAll(table, `\t`, "\t")}
 	return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
 }
 
@@ -97,62 +89,8 @@ func distinct(rows []format.Row, column string) []format.Row {
 	return kept
 }
 
-func filterImages(list []images.Summary, filters format.Filters, pattern string) ([]images.Summary, error) {
-	sort.SliceStable(list, func(i, j int) bool { return list[i].Created.After(list[j].Created) })
-	var before, since time.Time
-	for key, limit := range map[string]*time.Time{"before": &before, "since": &since} {
-		for _, name := range filters[key] {
-			found := findImage(list, name)
-			if found == nil {
-				return nil, fmt.Errorf("no such image: %s", printable(name))
-			}
-			*limit = found.Created
-		}
-	}
-	var until time.Time
-	for _, value := range filters["until"] {
-		t, err := format.Time(value, time.Now())
-		if err != nil {
-			return nil, usageError(err.Error())
-		}
-		until = t
-	}
-	dangling, err := filters.Bool("dangling", false)
-	if err != nil {
-		return nil, usageError(err.Error())
-	}
-	var kept []images.Summary
-	for _, image := range list {
-		switch {
-		case len(filters["dangling"]) > 0 && dangling != (len(image.RepoTags) == 0),
-			!filters.MatchesLabels(image.Labels),
-			!before.IsZero() && !image.Created.Before(before),
-			!since.IsZero() && !image.Created.After(since),
-			!until.IsZero() && image.Created.After(until):
-		default:
-			kept = append(kept, image)
-		}
-	}
-	return kept, nil
-}
-
-func findImage(list []images.Summary, name string) *images.Summary {
-	ref, err := reference.Parse(name)
-	for i := range list {
-		if strings.HasPrefix(list[i].ID, strings.TrimPrefix(name, "sha256:")) {
-			return &list[i]
-		}
-		for _, tag := range list[i].RepoTags {
-			if err == nil && tag == ref.String() {
-				return &list[i]
-			}
-		}
-	}
-	return nil
-}
-
 // imageRows is one row per tag, or one of <none> for an image without.
-func imageRows(image images.Summary, whole, digests bool, filters format.Filters, pattern string) []format.Row {
+func imageRows(image image.Summary, whole bool, filter image.Filter, pattern string) []format.Row {
 	id := "sha256:" + image.ID
 	if !whole {
 		id = format.ShortID(id)
@@ -176,12 +114,12 @@ func imageRows(image images.Summary, whole, digests bool, filters format.Filters
 	var rows []format.Row
 	for _, name := range image.RepoTags {
 		ref, err := reference.Parse(name)
-		if err != nil || !matchesPattern(ref, pattern) || !filters.MatchesReference(ref.FamiliarName(), ref.Tag) {
+		if err != nil || !matchesPattern(ref, pattern) || !format.Filters(filter).MatchesReference(ref.FamiliarName(), ref.Tag) {
 			continue
 		}
 		rows = append(rows, row(ref.FamiliarName(), ref.Tag, digestOf[ref.Name()]))
 	}
-	if len(image.RepoTags) == 0 && pattern == "" && len(filters["reference"]) == 0 {
+	if len(image.RepoTags) == 0 && pattern == "" && len(filter["reference"]) == 0 {
 		repository, digest := "<none>", ""
 		for _, d := range image.RepoDigests {
 			if ref, err := reference.ParseName(d); err == nil {

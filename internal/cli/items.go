@@ -1,27 +1,36 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
+	"fmt"
 	"os"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/format"
 )
 
-// decodeItems turns JSON objects into values for format.Inspect. Numbers keep
-// their digits: a size above 2^53 must not become a float.
-func decodeItems(raw []json.RawMessage) ([]any, error) {
+// inspectAll prints what find returns for each operand; those that are not
+// found are named on stderr and do not keep the others, as docker has it.
+func inspectAll(c *cli.Context, find func(name string) (any, error)) error {
 	items := []any{}
-	for _, data := range raw {
-		decoder := json.NewDecoder(bytes.NewReader(data))
-		decoder.UseNumber()
-		var item any
-		if err := decoder.Decode(&item); err != nil {
-			return nil, err
+	failed := false
+	for _, name := range c.Args().Slice() {
+		item, err := find(name)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bryo: "+oneLine(err.Error()))
+			failed = true
+			continue
 		}
 		items = append(items, item)
 	}
-	return items, nil
+	if err := format.Inspect(stdout(c), c.String("format"), items); err != nil {
+		return err
+	}
+	if failed {
+		return exit(1)
+	}
+	return nil
 }
 
 func isTTY(f *os.File) bool {

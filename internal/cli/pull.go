@@ -34,18 +34,17 @@ func pullCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(stdout(c), pulledName(c.Args().First(), result))
+			if _, err := reference.Parse(c.Args().First()); err == nil {
+				return nil // the progress view ends with the name
+			}
+			_, err = fmt.Fprintln(stdout(c), pulledName(result))
 			return err
 		},
 	}
 }
 
-// pulledName is docker's last line: the normalized name; an archive's or a
-// foreign store's image has only what it is called there.
-func pulledName(typed string, result *images.PullResult) string {
-	if ref, err := reference.Parse(typed); err == nil {
-		return ref.String()
-	}
+// pulledName names what came from an archive or a foreign store.
+func pulledName(result *images.PullResult) string {
 	if result.Record.Reference != "" {
 		return result.Record.Reference
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"bryo/internal/images"
+	"bryo/rootfs/image"
 )
 
 // call runs one operation of the image role.
@@ -55,11 +56,10 @@ func (e *Engine) Push(args images.PushArgs) (*images.PushResult, error) {
 	return &result, e.callWith(images.OpPush, args, &result, nil, os.Stdout)
 }
 
-// Images lists what the store holds.
-func (e *Engine) Images(args images.ListArgs) ([]images.Summary, error) {
-	var list []images.Summary
-	err := e.call(images.OpList, args, &list)
-	return list, err
+// Images lists what the store holds, newest first. Like all that only reads, it
+// needs no namespace.
+func (e *Engine) Images(filter image.Filter) ([]image.Summary, error) {
+	return image.Summaries(e.Root, filter)
 }
 
 // RemoveImages untags and deletes.
@@ -71,17 +71,14 @@ func (e *Engine) RemoveImages(args images.RemoveArgs) (*images.RemoveResult, err
 // Tag gives an image another name.
 func (e *Engine) Tag(args images.TagArgs) error { return e.call(images.OpTag, args, nil) }
 
-// InspectImages returns docker's JSON of each image.
-func (e *Engine) InspectImages(args images.InspectArgs) (*images.InspectResult, error) {
-	var result images.InspectResult
-	return &result, e.call(images.OpInspect, args, &result)
+// InspectImage returns docker's JSON of an image.
+func (e *Engine) InspectImage(name, platform string) (*image.Inspect, error) {
+	return image.InspectImage(e.Root, name, platform)
 }
 
 // History returns an image's steps, newest first.
-func (e *Engine) History(args images.HistoryArgs) ([]images.HistoryRow, error) {
-	var rows []images.HistoryRow
-	err := e.call(images.OpHistory, args, &rows)
-	return rows, err
+func (e *Engine) History(name, platform string) ([]image.HistoryEntry, error) {
+	return image.HistoryOf(e.Root, name, platform)
 }
 
 // PruneImages removes images that nothing uses.

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"bryo/internal/images"
+	"bryo/internal/linux"
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
+	"bryo/rootfs/volume"
 )
 
 // RunRequest is a container as the command line asks for it.
@@ -45,7 +47,7 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 		return nil, err
 	}
 	config := &state.Config{
-		ID: state.NewID(), Created: time.Now().UTC(), Mapping: e.mapping(),
+		ID: state.NewID(), Created: time.Now().UTC(), Creator: linux.RefProcess(os.Getpid()), Mapping: e.mapping(),
 		Process: r.Process, Host: r.Host, Command: r.Words,
 	}
 	if r.CIDFile != "" {
@@ -106,40 +108,50 @@ func (e *Engine) create(ctx context.Context, r RunRequest, config *state.Config)
 	return fmt.Errorf("image %s: the store changes all the time", r.Image)
 }
 
-// Image returns the record of an image, from the record cache, from the store,
-// or from a registry when the pull policy allows.
+// Image returns the record of an image: from the record cache, from the store's
+// own files, or from a registry when the pull policy allows.
 func (e *Engine) Image(ctx context.Context, r RunRequest) (*image.Record, error) {
-	if !isArchive(r.Image) {
-		record, err := image.Lookup(e.Root, r.Image, r.Platform)
-		if err == nil {
-			return record, nil
-		}
-		if !errors.Is(err, image.ErrNotFound) && !errors.Is(err, image.ErrStale) {
-			return nil, err
-		}
+	if isArchive(r.Image) {
+		return e.pullRecord(ctx, r)
 	}
-	var record image.Record
-	err := e.call(images.OpResolve, images.ResolveArgs{Reference: r.Image, Platform: r.Platform}, &record)
-	if err == nil {
-		return e.stamped(&record)
+	record, err := e.StoredImage(r.Image, r.Platform)
+	if err == nil || !errors.Is(err, image.ErrNotFound) {
+		return record, err
 	}
-	if !images.IsKind(err, images.KindNotFound) || r.Pull == "never" || isArchive(r.Image) {
-		return nil, err
+	if r.Image == hello {
+		return e.pullRecord(ctx, r)
 	}
-	fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", r.Image)
+	if r.Pull == "never" {
+		return nil, fmt.Errorf("no such image: %s (--pull never)", r.Image)
+	}
+	if !r.Quiet {
+		fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", r.Image)
+	}
+	return e.pullRecord(ctx, r)
+}
+
+// StoredImage finds an image that is in the store; image.ErrNotFound otherwise.
+func (e *Engine) StoredImage(name, platform string) (*image.Record, error) {
+	record, err := image.Lookup(e.Root, name, platform)
+	if errors.Is(err, image.ErrNotFound) || errors.Is(err, image.ErrStale) {
+		return image.Resolve(e.Root, name, platform)
+	}
+	return record, err
+}
+
+func (e *Engine) pullRecord(ctx context.Context, r RunRequest) (*image.Record, error) {
 	result, err := e.Pull(ctx, images.PullArgs{Reference: r.Image, Platform: r.Platform, Quiet: r.Quiet}, true)
 	if err != nil {
 		return nil, err
 	}
-	return e.stamped(result.Record)
-}
-
-// stamped notes the state of the store that the record was true for.
-func (e *Engine) stamped(record *image.Record) (*image.Record, error) {
-	stamp, err := image.StoreStamp(e.Root)
-	record.Stamp = stamp
+	record := result.Record
+	record.Stamp, err = image.StoreStamp(e.Root)
 	return record, err
 }
+
+// hello is the built-in image: made from bryo's own executable when no other
+// image has the name.
+const hello = "hello"
 
 // isArchive: names that stand for an archive or a directory, not for an image of a registry.
 func isArchive(name string) bool {
@@ -159,6 +171,12 @@ func (e *Engine) register(r RunRequest, record *image.Record, config *state.Conf
 	if err := merge(r, &record.Config, config); err != nil {
 		return err
 	}
+	// Held until the config, which names them, is written.
+	claim, err := volume.NewStore(e.Root).Claim(config.Host.Mounts, config.Host.Remove)
+	if err != nil {
+		return err
+	}
+	defer claim.Release()
 	containers := e.containers()
 	if r.Name != "" {
 		config.Name = r.Name

@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"time"
 
 	"bryo/rootfs/image"
 	"bryo/sandbox/userns"
@@ -23,20 +22,18 @@ const Role = "image"
 
 // Operations.
 const (
-	OpResolve  = "resolve"
-	OpPull     = "pull"
-	OpPush     = "push"
-	OpLoad     = "load"
-	OpSave     = "save"
-	OpImport   = "import"
-	OpList     = "list"
-	OpRemove   = "remove"
-	OpTag      = "tag"
-	OpInspect  = "inspect"
-	OpHistory  = "history"
-	OpPrune    = "prune"
-	OpMapped   = "mapped"
-	OpManifest = "manifest"
+	OpPull         = "pull"
+	OpPush         = "push"
+	OpLoad         = "load"
+	OpSave         = "save"
+	OpImport       = "import"
+	OpRemove       = "remove"
+	OpTag          = "tag"
+	OpPrune        = "prune"
+	OpVolumeRemove = "volume-remove"
+	OpVolumePrune  = "volume-prune"
+	OpMapped       = "mapped"
+	OpManifest     = "manifest"
 )
 
 // Request is what the role reads from its first descriptor.
@@ -78,10 +75,6 @@ func IsKind(err error, kind string) bool {
 
 // Arguments and results of the operations.
 type (
-	// ResolveArgs asks for the record of an image that is in the store. Source
-	// may also be oci:DIR, docker-archive:FILE and the like, or "hello".
-	ResolveArgs struct{ Reference, Platform string }
-
 	PullArgs struct {
 		Reference, Platform string
 		AllTags, Quiet      bool
@@ -115,22 +108,6 @@ type (
 	}
 	ImportResult struct{ ID string }
 
-	ListArgs struct {
-		All bool
-	}
-	Summary struct {
-		ID                      string
-		RepoTags, RepoDigests   []string
-		Created                 time.Time
-		Size                    int64
-		Labels                  map[string]string
-		Containers              int
-		Platform                string
-		ParentID                string
-		Dangling                bool
-		SharedSize, VirtualSize int64
-	}
-
 	RemoveArgs struct {
 		References []string
 		Force      bool
@@ -146,25 +123,6 @@ type (
 
 	TagArgs struct{ Source, Target string }
 
-	InspectArgs struct {
-		References []string
-		Platform   string
-	}
-	InspectResult struct {
-		Images []json.RawMessage // docker's schema of `docker image inspect`
-		Errors []Failure
-	}
-
-	HistoryArgs struct{ Reference, Platform string }
-	HistoryRow  struct {
-		ID        string
-		Created   time.Time
-		CreatedBy string
-		Size      int64
-		Comment   string
-		Tags      []string
-	}
-
 	PruneArgs struct {
 		All     bool
 		Filters map[string][]string
@@ -172,6 +130,15 @@ type (
 	PruneResult struct {
 		Lines     []string
 		Reclaimed int64
+	}
+
+	VolumeRemoveArgs struct {
+		Names []string
+		Force bool
+	}
+	VolumePruneArgs struct {
+		All     bool
+		Filters []string
 	}
 
 	MappedArgs struct {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"bryo/internal/linux"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 	"bryo/sandbox/userns"
@@ -17,6 +18,9 @@ type Config struct {
 	ID      string    `json:"id"` // 64 hex digits
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
+	// Creator is the process that made the container; until a supervisor is
+	// there, the container is being started only while it lives.
+	Creator linux.ProcessRef `json:"creator"`
 
 	Image   Image          `json:"image"`
 	Process Process        `json:"process"`

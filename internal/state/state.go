@@ -66,9 +66,18 @@ func (d Dir) Create(c *Config) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(dir)
+			_ = d.Delete(c.ID, "")
 		}
 	}()
+	// The marker first: who is killed behind it leaves nothing that is not swept.
+	if c.Host.Remove {
+		if err := os.MkdirAll(d.ephemeral(""), 0o700); err != nil {
+			return fmt.Errorf("create container %s: %w", c.Name, err)
+		}
+		if err := os.WriteFile(d.ephemeral(c.ID), nil, 0o600); err != nil {
+			return fmt.Errorf("create container %s: %w", c.Name, err)
+		}
+	}
 	// The config first: a name whose container has no config is free to take.
 	if err := writeJSON(filepath.Join(dir, "config.json"), c); err != nil {
 		return fmt.Errorf("create container %s: %w", c.Name, err)
@@ -102,6 +111,65 @@ func (d Dir) Release(name, id string) {
 	link := filepath.Join(d.names(), name)
 	if holder, err := os.Readlink(link); err == nil && holder == id {
 		os.Remove(link)
+	}
+}
+
+// ephemeral is the marker of a --rm container: one listing finds those that a
+// kill -9 left behind.
+func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemeral", id) }
+
+// Delete removes what is on disk of a container, its name last but one: the
+// marker goes when there is nothing left to sweep. Files of other ids of the
+// container can only be removed inside its user namespace.
+func (d Dir) Delete(id, name string) error {
+	if name != "" {
+		d.Release(name, id)
+	}
+	if err := os.RemoveAll(d.Path(id)); err != nil {
+		return fmt.Errorf("remove container %s: %w", short(id), err)
+	}
+	os.Remove(d.ephemeral(id))
+	return nil
+}
+
+// Abandoned lists the --rm containers that nobody will remove any more: the
+// process that made them and the supervisor are gone.
+func (d Dir) Abandoned() []string {
+	entries, err := os.ReadDir(d.ephemeral(""))
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	for _, e := range entries {
+		if id := e.Name(); isID(id) && d.abandoned(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (d Dir) abandoned(id string) bool {
+	var s Status
+	if readJSON(filepath.Join(d.Path(id), "status.json"), &s) == nil && (s.Supervisor.Alive() || s.Init.Alive()) {
+		return false
+	}
+	c, err := d.Load(id)
+	if errors.Is(err, ErrNotFound) {
+		// Between the marker and the config, or half removed: a minute decides.
+		info, err := os.Stat(d.ephemeral(id))
+		return err == nil && time.Since(info.ModTime()) > time.Minute
+	}
+	return err != nil || !c.Creator.Alive()
+}
+
+// Sweep deletes the abandoned containers. It runs inside a user namespace.
+func (d Dir) Sweep() {
+	for _, id := range d.Abandoned() {
+		name := ""
+		if c, err := d.Load(id); err == nil {
+			name = c.Name
+		}
+		_ = d.Delete(id, name)
 	}
 }
 

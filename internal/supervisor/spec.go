@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/hostinfo"
 	"bryo/internal/state"
 	"bryo/sandbox"
 )
@@ -196,49 +197,80 @@ func without(paths, patterns []string) []string {
 	return kept
 }
 
-// standardMounts is everything under /proc, /sys and /dev.
-func standardMounts(c *state.Config, dev string) []specs.Mount {
-	devpts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
-	if hasGroup(c, ttyGroup) {
-		devpts = append(devpts, "gid="+strconv.Itoa(ttyGroup))
+// standardMounts is everything under /proc, /sys and /dev but for what the user
+// mounts there.
+func (s *supervisor) standardMounts(dev string) []specs.Mount {
+	c := s.config
+	mounts := []specs.Mount{
+		procMount(c),
+		{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind", "rprivate"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devptsOptions(c)},
+	}
+	mounts = append(mounts, ipcMounts(c)...)
+	mounts = append(mounts, sysMounts(c)...)
+	return withoutTargets(mounts, c.Host.Mounts)
+}
+
+// procMount: a procfs of its own, unless the pid namespace is shared (its owner
+// alone may mount one) or the host's is partly hidden, as inside a container:
+// then the kernel refuses a new one and the existing one is shown.
+func procMount(c *state.Config) specs.Mount {
+	options := []string{"nosuid", "noexec", "nodev"}
+	if c.Host.PID == "host" || hostinfo.ProcMasked() {
+		return specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: append(options, "rbind", "rprivate")}
+	}
+	return specs.Mount{Destination: "/proc", Type: "proc", Source: "proc", Options: options}
+}
+
+// ttyGroup is the group of terminals in every distribution: 5.
+const ttyGroup = 5
+
+func devptsOptions(c *state.Config) []string {
+	options := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
+	if inMapping(c.Mapping.GIDs, ttyGroup) {
+		options = append(options, "gid="+strconv.Itoa(ttyGroup))
+	}
+	return options
+}
+
+func ipcMounts(c *state.Config) []specs.Mount {
+	options := []string{"nosuid", "noexec", "nodev"}
+	if c.Host.IPC == "host" {
+		var mounts []specs.Mount
+		for _, dir := range []string{"/dev/shm", "/dev/mqueue"} {
+			if unix.Access(dir, unix.F_OK) == nil {
+				mounts = append(mounts, specs.Mount{Destination: dir, Type: "bind", Source: dir, Options: append(options[:3:3], "rbind", "rprivate")})
+			}
+		}
+		return mounts
 	}
 	shm := c.Host.ShmSize
 	if shm == 0 {
-		shm = 64 << 20
+		shm = 64 << 20 // docker's default
 	}
-	mounts := []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind", "rprivate"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devpts},
+	return []specs.Mount{
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: append(options[:3:3], "mode=1777", fmt.Sprintf("size=%d", shm))},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: options},
 	}
-	if c.Host.IPC == "host" {
-		mounts = append(mounts,
-			specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate", "nosuid", "noexec", "nodev"}},
-			specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "rprivate", "nosuid", "noexec", "nodev"}})
-	} else {
-		mounts = append(mounts,
-			specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)}},
-			specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}})
-	}
-	return append(mounts, sysMounts(c)...)
 }
 
 // sysMounts: a sysfs of its own needs a network namespace of its own; with the
 // host's network the host's is shown, read-only in every part.
 func sysMounts(c *state.Config) []specs.Mount {
+	options := []string{"nosuid", "noexec", "nodev"}
 	if c.Host.Network == "host" {
 		return []specs.Mount{
-			{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rprivate", "nosuid", "noexec", "nodev", "rro"}},
-			{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "ro", "mode=755", "size=4k"}},
+			{Destination: "/sys", Type: "bind", Source: "/sys", Options: append(options[:3:3], "rbind", "rprivate", "rro")},
+			{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: append(options[:3:3], "ro", "mode=755", "size=4k")},
 		}
 	}
 	access := "ro"
 	if c.Host.Privileged {
 		access = "rw"
 	}
-	mounts := []specs.Mount{{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access}}}
+	mounts := []specs.Mount{{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: append(options[:3:3], access)}}
 	if unifiedCgroups() && c.Host.CgroupNS != "host" {
-		mounts = append(mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", access}})
+		mounts = append(mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: append(options[:3:3], "relatime", access)})
 	}
 	return mounts
 }
@@ -246,16 +278,4 @@ func sysMounts(c *state.Config) []specs.Mount {
 func unifiedCgroups() bool {
 	var fs unix.Statfs_t
 	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
-}
-
-// ttyGroup is the group of terminals in every distribution: 5.
-const ttyGroup = 5
-
-func hasGroup(c *state.Config, gid uint32) bool {
-	for _, r := range c.Mapping.GIDs {
-		if gid >= r.Inside && gid-r.Inside < r.Count {
-			return true
-		}
-	}
-	return false
 }

@@ -16,6 +16,7 @@ import (
 	"bryo/internal/linux"
 	"bryo/internal/state"
 	"bryo/internal/trace"
+	"bryo/rootfs/volume"
 
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
@@ -64,7 +65,6 @@ type supervisor struct {
 	status     state.Status
 	sandbox    *sandbox.Container
 	stdio      *stdio
-	volumes    []string     // anonymous ones, removed with --rm
 	killedBy   atomic.Int32 // the signal whose default action we carried out
 }
 
@@ -79,6 +79,7 @@ func (s *supervisor) supervise() int {
 		return fail(s.control, err)
 	}
 	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID()}})
+	go s.containers.Sweep()
 	ended := make(chan syscall.WaitStatus, 1)
 	go s.serveControl()
 	go s.passSignals(signals)
@@ -106,6 +107,9 @@ func (s *supervisor) launch() error {
 	}
 	s.config = config
 	s.status = state.Status{Phase: state.Created, Supervisor: linux.RefProcess(os.Getpid())}
+	if err := s.containers.WriteStatus(config.ID, &s.status); err != nil {
+		return err
+	}
 	tree, err := s.mountTree()
 	if err != nil {
 		return err
@@ -171,23 +175,30 @@ func (s *supervisor) finish(code int) {
 // remove deletes the container's directory. Its files may belong to subordinate
 // ids, so this is done here, where they can be deleted.
 func (s *supervisor) remove() {
+	name := ""
 	if s.config != nil {
-		s.containers.Release(s.config.Name, s.config.ID)
-		for range s.volumes {
-
-		}
+		name = s.config.Name
+		anonymous := s.config.Volumes()
+		defer func() { _ = volume.NewStore(s.start.Root).RemoveAnonymous(anonymous, s.containers.VolumeUsers) }()
 	}
-	for _, mounted := range []string{rootDir, devDir, stageDir} {
-		_ = unix.Unmount(filepath.Join(s.dir(), mounted), unix.MNT_DETACH)
-	}
-	if err := removeTree(s.dir()); err != nil {
-		fmt.Fprintln(os.Stderr, "bryo: remove container:", err)
+	s.unmountAll()
+	if err := s.containers.Delete(s.start.ID, name); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo:", err)
 	}
 }
 
-// removeTree is os.RemoveAll for trees whose directories the container may have
-// made unreadable: root of the namespace may read them all the same.
-func removeTree(dir string) error { return os.RemoveAll(dir) }
+// unmountAll detaches what this process mounted below the container's
+// directory, so that the directories can be deleted.
+func (s *supervisor) unmountAll() {
+	staged, _ := os.ReadDir(filepath.Join(s.dir(), stageDir))
+	places := []string{rootDir, devDir}
+	for _, e := range staged {
+		places = append(places, filepath.Join(stageDir, e.Name()))
+	}
+	for _, place := range places {
+		_ = unix.Unmount(filepath.Join(s.dir(), place), unix.MNT_DETACH)
+	}
+}
 
 // exitCode is the shell's: 128+n for signal n.
 func (s *supervisor) exitCode(status syscall.WaitStatus) int {

@@ -1,55 +1,157 @@
 package supervisor
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"bryo/rootfs/etc"
 	"bryo/rootfs/mount"
+	"bryo/rootfs/user"
+	"bryo/rootfs/volume"
+	"bryo/sandbox/userns"
 )
 
-// Mount points in the container's directory.
+// Mount points and folders in the container's directory.
 const (
 	rootDir  = "root"
 	devDir   = "dev"
 	stageDir = "stage"
+	etcDir   = "etc"
 )
 
 // tree is the container's file system, mounted and resolved.
 type tree struct {
 	root   string
 	mounts []specs.Mount
-	user   identity
-}
-
-type identity struct {
-	UID, GID uint32
-	Groups   []uint32
-	Home     string
+	user   user.User
 }
 
 // mountTree mounts the container's root and prepares all that goes below it, in
 // this process's mount namespace: it is gone with the process.
 func (s *supervisor) mountTree() (*tree, error) {
-	dir := s.dir()
-	t := &tree{root: filepath.Join(dir, rootDir)}
+	t := &tree{root: filepath.Join(s.dir(), rootDir)}
 	if err := s.mountRoot(t.root); err != nil {
 		return nil, err
 	}
-	dev := filepath.Join(dir, devDir)
-	if err := os.MkdirAll(dev, 0o755); err != nil {
+	var err error
+	if t.user, err = s.resolveUser(t.root); err != nil {
 		return nil, err
 	}
-	if err := mount.Dev(dev, nil); err != nil {
+	dev, err := s.prepareDev()
+	if err != nil {
 		return nil, err
 	}
-	t.mounts = standardMounts(s.config, dev)
+	files, err := s.etcFiles()
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.stage(t)
+	if err != nil {
+		return nil, err
+	}
+	t.mounts = append(s.standardMounts(dev), withoutTargets(files, s.config.Host.Mounts)...)
+	t.mounts = append(t.mounts, own...)
 	return t, nil
 }
 
+// mountRoot joins the image's layers and the container's own on top. Where the
+// kernel mounts no overlay for us, the same tree is made by copying.
 func (s *supervisor) mountRoot(root string) error {
-	dir := s.dir()
-	return mount.Overlay(root, s.config.Image.Layers, filepath.Join(dir, "upper"), filepath.Join(dir, "work"),
-		mount.OverlayOptions{Volatile: s.config.Host.Remove})
+	dir, layers := s.dir(), s.config.Image.Layers
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	err := mount.Overlay(root, layers, upper, work, mount.OverlayOptions{Volatile: s.config.Host.Remove})
+	if !errors.Is(err, mount.ErrNoOverlay) {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "bryo: no overlay mounts here: copying the image's files instead (bryo doctor has the cure)")
+	return mount.CopyTree(root, layers)
+}
+
+func (s *supervisor) resolveUser(root string) (user.User, error) {
+	c := s.config
+	return user.Resolve(user.Request{
+		Rootfs: root, User: c.Process.User, Groups: c.Process.Groups,
+		UIDs: mapped(c.Mapping.UIDs), GIDs: mapped(c.Mapping.GIDs),
+	})
+}
+
+// mapped counts the ids from 0 up.
+func mapped(ranges []userns.Range) (count uint32) {
+	for _, r := range ranges {
+		count = max(count, r.Inside+r.Count)
+	}
+	return count
+}
+
+func (s *supervisor) prepareDev() (string, error) {
+	dev := filepath.Join(s.dir(), devDir)
+	if err := os.MkdirAll(dev, 0o755); err != nil {
+		return "", err
+	}
+	return dev, mount.Dev(dev, s.config.Host.Devices)
+}
+
+func (s *supervisor) etcFiles() ([]specs.Mount, error) {
+	c := s.config
+	network := etc.None
+	if c.Host.Network == "host" {
+		network = etc.Host
+	}
+	host, err := etc.ReadHost(network)
+	if err != nil {
+		return nil, err
+	}
+	files, err := etc.Make(etc.Options{
+		Hostname: hostname(c), Domainname: c.Host.Domainname, Network: network,
+		AddHosts: c.Host.AddHosts, DNS: c.Host.DNS, Search: c.Host.DNSSearch, Options: c.Host.DNSOptions,
+	}, host)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(s.dir(), etcDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return etc.Mounts(dir, c.Host.ReadOnly), files.Write(dir)
+}
+
+// withoutTargets leaves out what the user mounts over himself.
+func withoutTargets(mounts []specs.Mount, plan []mount.Mount) []specs.Mount {
+	kept := mounts[:0]
+	for _, m := range mounts {
+		if mount.Find(plan, m.Destination) == nil {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+// stage makes the user's binds, volumes and tmpfs ready for the runtime.
+func (s *supervisor) stage(t *tree) ([]specs.Mount, error) {
+	if len(s.config.Host.Mounts) == 0 {
+		return nil, nil
+	}
+	dir := filepath.Join(s.dir(), stageDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	firstStart := s.status.Started.IsZero()
+	return mount.Stage(dir, s.config.Host.Mounts, mount.StageOptions{
+		UID: t.user.UID, GID: t.user.GID,
+		Volume: volume.NewStore(s.start.Root).Source(t.root, firstStart),
+	})
+}
+
+// inMapping: the container has this id.
+func inMapping(ranges []userns.Range, id uint32) bool {
+	for _, r := range ranges {
+		if id >= r.Inside && id-r.Inside < r.Count {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/format"
+	"bryo/internal/images"
+	"bryo/rootfs/volume"
+)
+
+func volumeCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "volume",
+		Usage: "manage volumes",
+		Subcommands: []*cli.Command{
+			volumeCreate(), volumeInspect(), volumeList(), volumePrune(), volumeRemove(),
+		},
+	}
+}
+
+func volumeCreate() *cli.Command {
+	return &cli.Command{
+		Name:      "create",
+		Usage:     "make a volume and print its name",
+		ArgsUsage: "[VOLUME]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Value: volume.Driver, Usage: "driver: local"},
+			&cli.StringSliceFlag{Name: "label", Usage: "set a label"},
+			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Usage: "option of the driver (`KEY=VALUE`)"},
+			&cli.StringFlag{Name: "name", Hidden: true},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 1 {
+				return arity(c, "requires at most 1 argument")
+			}
+			labels, err := keyValues("label", c.StringSlice("label"))
+			if err != nil {
+				return err
+			}
+			options, err := keyValues("option", c.StringSlice("opt"))
+			if err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			name := c.Args().First()
+			if name == "" {
+				name = c.String("name")
+			}
+			made, err := e.CreateVolume(name, volume.CreateOptions{Driver: c.String("driver"), Labels: labels, Options: options})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(stdout(c), made.Name)
+			return err
+		},
+	}
+}
+
+func volumeInspect() *cli.Command {
+	return &cli.Command{
+		Name:      "inspect",
+		Usage:     "show all that is known of volumes",
+		ArgsUsage: "VOLUME [VOLUME...]",
+		Flags:     []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "json or a Go template"}},
+		Action: func(c *cli.Context) error {
+			if err := atLeast(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			return inspectAll(c, func(name string) (any, error) {
+				v, err := e.Volume(name)
+				if err != nil {
+					return nil, err
+				}
+				return v.Inspect(), nil
+			})
+		},
+	}
+}
+
+func volumeList() *cli.Command {
+	return &cli.Command{
+		Name:    "ls",
+		Aliases: []string{"list"},
+		Usage:   "list volumes",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "cluster", Hidden: true},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "keep volumes that match `KEY=VALUE`"},
+			&cli.StringFlag{Name: "format", Usage: "table, json or a Go template"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print names only"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 0); err != nil {
+				return err
+			}
+			filter, err := volume.ParseFilter(c.StringSlice("filter"), "dangling", "driver", "label", "name")
+			if err != nil {
+				return usageError(err.Error())
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			list, err := e.Volumes(filter)
+			if err != nil {
+				return err
+			}
+			var rows []format.Row
+			for _, v := range list {
+				show := v.Inspect()
+				rows = append(rows, format.Row{
+					"Driver": show.Driver, "Name": show.Name, "Scope": show.Scope, "Mountpoint": show.Mountpoint,
+					"Labels": format.Labels(show.Labels), "Size": "N/A", "Links": "N/A", "Availability": "N/A", "Group": "N/A", "Status": "N/A",
+				})
+			}
+			layout := format.List{
+				Headers: map[string]string{"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Size": "SIZE", "Links": "LINKS"},
+				Table:   "{{.Driver}}\t{{.Name}}", Quiet: "{{.Name}}",
+			}
+			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
+		},
+	}
+}
+
+func volumeRemove() *cli.Command {
+	return &cli.Command{
+		Name:      "rm",
+		Aliases:   []string{"remove"},
+		Usage:     "remove volumes",
+		ArgsUsage: "VOLUME [VOLUME...]",
+		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "no error for a volume that is not there"}},
+		Action: func(c *cli.Context) error {
+			if err := atLeast(c, 1); err != nil {
+				return err
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			result, err := e.RemoveVolumes(images.VolumeRemoveArgs{Names: c.Args().Slice(), Force: c.Bool("force")})
+			if err != nil {
+				return err
+			}
+			for _, line := range result.Lines {
+				fmt.Fprintln(stdout(c), line)
+			}
+			return several(result.Errors)
+		},
+	}
+}
+
+func volumePrune() *cli.Command {
+	return &cli.Command{
+		Name:  "prune",
+		Usage: "remove unused anonymous volumes",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "named volumes too"},
+			&cli.StringSliceFlag{Name: "filter", Usage: "only those that match (label)"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := exactly(c, 0); err != nil {
+				return err
+			}
+			if _, err := volume.ParseFilter(c.StringSlice("filter"), "label", "label!", "all"); err != nil {
+				return usageError(err.Error())
+			}
+			kind := "anonymous volumes not used by at least one container"
+			if c.Bool("all") {
+				kind = "volumes not used by at least one container"
+			}
+			if !c.Bool("force") && !confirmed(c, "WARNING! This will remove "+kind+".") {
+				return nil
+			}
+			e, err := engineOf(c)
+			if err != nil {
+				return err
+			}
+			pruned, err := e.PruneVolumes(images.VolumePruneArgs{All: c.Bool("all"), Filters: c.StringSlice("filter")})
+			if err != nil {
+				return err
+			}
+			if len(pruned.VolumesDeleted) > 0 {
+				fmt.Fprintln(stdout(c), "Deleted Volumes:")
+				for _, name := range pruned.VolumesDeleted {
+					fmt.Fprintln(stdout(c), name)
+				}
+				fmt.Fprintln(stdout(c))
+			}
+			_, err = fmt.Fprintf(os.Stdout, "Total reclaimed space: %s\n", units.HumanSize(float64(pruned.SpaceReclaimed)))
+			return err
+		},
+	}
+}

@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"bryo/internal/images"
+	"bryo/rootfs/volume"
+)
+
+// CreateVolume makes a volume, or returns the one of that name.
+func (e *Engine) CreateVolume(name string, o volume.CreateOptions) (*volume.Volume, error) {
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	return volume.NewStore(e.Root).Create(name, o)
+}
+
+// Volume returns one volume.
+func (e *Engine) Volume(name string) (*volume.Volume, error) {
+	return volume.NewStore(e.Root).Get(name)
+}
+
+// Volumes lists those that the filter accepts, by name.
+func (e *Engine) Volumes(filter volume.Filter) ([]*volume.Volume, error) {
+	return volume.NewStore(e.Root).List(filter, e.containers().VolumeUsers)
+}
+
+// RemoveVolumes removes volumes; their files may belong to subordinate ids, so
+// a role in the user namespace does it.
+func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResult, error) {
+	var result images.RemoveResult
+	return &result, e.call(images.OpVolumeRemove, args, &result)
+}
+
+// PruneVolumes removes volumes that no container uses.
+func (e *Engine) PruneVolumes(args images.VolumePruneArgs) (*volume.Pruned, error) {
+	var result volume.Pruned
+	return &result, e.call(images.OpVolumePrune, args, &result)
+}

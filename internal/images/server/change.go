@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"bryo/internal/images"
+	"bryo/internal/state"
+	"bryo/rootfs/store"
+	"bryo/rootfs/volume"
+)
+
+func remove(_ context.Context, r *role) (any, error) {
+	a, err := args[images.RemoveArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	state.Open(r.request.Root).Sweep() // what a kill -9 left must not hold an image
+	platforms := a.Platforms
+	if len(platforms) == 0 {
+		platforms = []string{""}
+	}
+	var result images.RemoveResult
+	for _, name := range a.References {
+		for _, platform := range platforms {
+			removed, err := r.store.Remove(name, store.RemoveOptions{Force: a.Force, Platform: platform})
+			for _, line := range removed {
+				result.Lines = append(result.Lines, line.String())
+			}
+			if err != nil {
+				result.Errors = append(result.Errors, *failure(err))
+			}
+		}
+	}
+	return result, nil
+}
+
+func tag(_ context.Context, r *role) (any, error) {
+	a, err := args[images.TagArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, r.store.Tag(a.Source, a.Target)
+}
+
+func prune(ctx context.Context, r *role) (any, error) {
+	a, err := args[images.PruneArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	state.Open(r.request.Root).Sweep()
+	report, err := r.store.Prune(ctx, store.PruneOptions{All: a.All, Filter: a.Filters})
+	if err != nil {
+		return nil, err
+	}
+	result := images.PruneResult{Reclaimed: report.Freed}
+	for _, line := range report.Removed {
+		result.Lines = append(result.Lines, line.String())
+	}
+	return result, nil
+}
+
+func removeVolumes(_ context.Context, r *role) (any, error) {
+	a, err := args[images.VolumeRemoveArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	containers := state.Open(r.request.Root)
+	containers.Sweep()
+	var result images.RemoveResult
+	for _, name := range a.Names {
+		if err := volume.NewStore(r.request.Root).Remove(name, a.Force, containers.VolumeUsers); err != nil {
+			result.Errors = append(result.Errors, *failure(fmt.Errorf("remove %s: %w", name, err)))
+			continue
+		}
+		result.Lines = append(result.Lines, name)
+	}
+	return result, nil
+}
+
+func pruneVolumes(_ context.Context, r *role) (any, error) {
+	a, err := args[images.VolumePruneArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := volume.ParseFilter(a.Filters, "label", "label!", "all")
+	if err != nil {
+		return nil, err
+	}
+	containers := state.Open(r.request.Root)
+	containers.Sweep()
+	return volume.NewStore(r.request.Root).Prune(a.All, filter, containers.VolumeUsers)
+}
