@@ -42,7 +42,7 @@ func CopyTree(dst string, lowers []string) error {
 		}
 		in = append(in, fd)
 	}
-	if err := tree.Copy(out, in, tree.Options{Layers: true}); err != nil {
+	if err := tree.Merge(out, in); err != nil {
 		return fmt.Errorf("copy layers to %s: %w", dst, err)
 	}
 	return nil

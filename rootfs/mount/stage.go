@@ -37,6 +37,9 @@ type StageOptions struct {
 func Stage(dir string, plan []Mount, o StageOptions) ([]specs.Mount, error) {
 	var out []specs.Mount
 	for i, m := range plan {
+		if m.Type == Volume && o.Volume == nil {
+			return nil, fmt.Errorf("mount %s: nobody resolves volume %s", m.Target, m.Source)
+		}
 		if m.Type == Volume {
 			resolved, err := o.Volume(m)
 			if err != nil {

@@ -10,23 +10,23 @@ import (
 	"bryo/rootfs/mount/inroot"
 )
 
-// Options say how Copy reads its sources.
-type Options struct {
-	// Layers: the sources are overlay layers, topmost first. Whiteouts hide,
-	// opaque directories end, and overlay's own attributes are not copied.
-	// Without it there is one source, taken as it is.
-	Layers bool
+// Copy copies what is in the directory src (open for reading) into the empty
+// directory dst, with owners, modes, times, extended attributes and hard links,
+// and then gives dst the owner, mode and attributes of src. File data is shared
+// by reflink where the filesystem can, copied with its holes elsewhere. Sockets
+// and FIFOs are made anew; device nodes are skipped. An owner that the user
+// namespace does not map becomes the caller's, without setuid and setgid.
+func Copy(dst, src int) error {
+	c := copier{dst: dst, srcs: []int{src}, links: map[linked]string{}}
+	return c.dir(".", []int{0})
 }
 
-// Copy copies what is in the directories srcs (open for reading) into the empty
-// directory dst, with owners, modes, times, extended attributes and hard links,
-// and then gives dst the owner, mode and attributes of srcs[0]. File data is
-// shared by reflink where the filesystem can, copied with its holes elsewhere.
-// Sockets and FIFOs are made anew; device nodes are skipped. An owner that the
-// user namespace does not map becomes the caller's, without setuid and setgid.
-func Copy(dst int, srcs []int, o Options) error {
-	c := copier{dst: dst, srcs: srcs, Options: o, links: map[linked]string{}}
-	all := make([]int, len(srcs))
+// Merge copies what an overlay of the directories layers (topmost first) would
+// show, in the way of Copy: whiteouts hide, opaque directories end what lies
+// below, and overlay's own attributes stay behind.
+func Merge(dst int, layers []int) error {
+	c := copier{dst: dst, srcs: layers, layered: true, links: map[linked]string{}}
+	all := make([]int, len(layers))
 	for i := range all {
 		all[i] = i
 	}
@@ -34,9 +34,9 @@ func Copy(dst int, srcs []int, o Options) error {
 }
 
 type copier struct {
-	Options
 	dst     int
 	srcs    []int
+	layered bool              // srcs are overlay layers, topmost first
 	links   map[linked]string // copied file that has further names -> its path below dst
 	noClone bool              // the filesystem refused FICLONE once
 	buf     []byte
@@ -120,7 +120,7 @@ func (c *copier) layer(rel string, layer, in, out int, seen map[string]*sub) ([]
 		case !isDir:
 			// A file hides what lies below it; under a directory it is hidden.
 			seen[name] = nil
-			if decided || c.Layers && whiteout(in, name, &st) {
+			if decided || c.layered && whiteout(in, name, &st) {
 				continue
 			}
 			err = c.file(rel, name, layer, in, out, &st)
@@ -144,7 +144,7 @@ func (c *copier) layer(rel string, layer, in, out int, seen map[string]*sub) ([]
 }
 
 func (c *copier) closeIfOpaque(seen map[string]*sub, name string, in int) error {
-	if !c.Layers {
+	if !c.layered {
 		return nil
 	}
 	opaque, err := opaque(in, name)

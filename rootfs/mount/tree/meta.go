@@ -70,7 +70,7 @@ func (c *copier) xattrs(dst, src int) error {
 		return err
 	}
 	for _, name := range names {
-		if c.Layers && needsOverlay(name) {
+		if c.layered && needsOverlay(name) {
 			return fmt.Errorf("attribute %s: only overlay can read this layer", name)
 		}
 		if !carried(name) {

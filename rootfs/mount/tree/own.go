@@ -45,6 +45,23 @@ func Label(fd int, label string) error {
 	})
 }
 
+// Size adds up the sizes in bytes of the files below the directory fd on its
+// mount, those with several names once. What cannot be read does not count.
+func Size(fd int) (size uint64) {
+	seen := map[inode]bool{}
+	walk(fd, ".", func(_ int, _ string, st *unix.Stat_t) error {
+		if kind(st) == unix.S_IFDIR || st.Nlink > 1 && seen[inodeOf(st)] {
+			return nil
+		}
+		if st.Nlink > 1 {
+			seen[inodeOf(st)] = true
+		}
+		size += uint64(st.Size)
+		return nil
+	})
+	return size
+}
+
 // visit acts on the entry name of dir; name is "" when dir is the entry itself.
 type visit func(dir int, name string, st *unix.Stat_t) error
 

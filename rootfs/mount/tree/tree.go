@@ -1,6 +1,6 @@
 // Package tree works on whole trees of files by descriptor: it copies them
-// (Copy), merges overlay layers into one tree (Copy with Layers), and gives them
-// another owner or label (Chown, Label).
+// (Copy), merges overlay layers into one tree (Merge), and gives them another
+// owner or label (Chown, Label).
 //
 // The trees are filled by strangers and may change while they are read, so no
 // symbolic link is ever followed, every file is opened before it is judged, and
