@@ -116,6 +116,9 @@ func (t *tally) finish(k key, e event) {
 	}
 	switch e.Action {
 	case "fail":
+		if t.parents[k] {
+			return // its cases said it
+		}
 		fmt.Fprintf(t.out, "--- FAIL: %s %s (%.2fs)\n", k.pkg, k.test, e.Elapsed)
 		t.printOutput(k)
 	case "skip":

@@ -20,7 +20,7 @@ func TestReport(t *testing.T) {
 {"Action":"fail","Package":"bryo/a","Test":"TestX/case"}
 {"Action":"fail","Package":"bryo/a","Test":"TestX"}
 {"Action":"fail","Package":"bryo/a"}
-`, "--- FAIL: bryo/a TestX/case (0.00s)\n        x_test.go:3: boom\n--- FAIL: bryo/a TestX (0.00s)\nunit: 0 passed, 1 failed, 0 skipped\n", false},
+`, "--- FAIL: bryo/a TestX/case (0.00s)\n        x_test.go:3: boom\nunit: 0 passed, 1 failed, 0 skipped\n", false},
 		{"build failure", `{"ImportPath":"bryo/a","Action":"build-output","Output":"a.go:1: bad\n"}
 {"ImportPath":"bryo/a","Action":"build-fail"}
 {"Action":"fail","Package":"bryo/a","FailedBuild":"bryo/a"}
