@@ -89,11 +89,19 @@ func fillDev(dir int, target string) error {
 		}
 	}
 	for _, name := range devDirs {
-		if err := unix.Mkdirat(dir, name, 0o755); err != nil {
+		if err := mkdirOpen(dir, name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// mkdirOpen makes a directory that everybody may enter, whatever the umask is.
+func mkdirOpen(dir int, name string) error {
+	if err := unix.Mkdirat(dir, name, 0o755); err != nil {
+		return err
+	}
+	return unix.Fchmodat(dir, name, 0o755, 0)
 }
 
 // addDevice binds one device, or every device node in a directory.
@@ -130,11 +138,15 @@ func devicesIn(d Device) (found []Device, err error) {
 		if seen++; seen > maxDevices {
 			return fmt.Errorf("more than %d files in it", maxDevices)
 		}
-		if err == nil && entry.Type()&fs.ModeDevice != 0 {
+		if err != nil {
+			return nil // a subdirectory that we may not read has no device for us
+		}
+		// Not the entry's own type: it does not see a node bound over a file.
+		if info, err := entry.Info(); err == nil && info.Mode()&fs.ModeDevice != 0 {
 			rel := strings.TrimPrefix(name, d.Host)
 			found = append(found, Device{name, path.Join(d.Container, rel), d.Access})
 		}
-		return nil // a subdirectory that we may not read has no device for us
+		return nil
 	})
 	if err == nil && len(found) == 0 {
 		err = errors.New("not a device node")
@@ -164,7 +176,7 @@ func mkdirs(dir int, rel string) (int, error) {
 		if err != nil || part == "." {
 			break
 		}
-		if err = unix.Mkdirat(at, part, 0o755); err == unix.EEXIST {
+		if err = mkdirOpen(at, part); err == unix.EEXIST {
 			err = nil
 		}
 		var next int

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -16,9 +17,13 @@ import (
 // in CSV. A source that is "." or starts with "./" or "../" is taken from dir.
 // Keys and messages are docker's.
 func ParseMount(spec, dir string) (Mount, error) {
-	fields, err := csv.NewReader(strings.NewReader(spec)).Read()
+	table := csv.NewReader(strings.NewReader(spec))
+	fields, err := table.Read()
 	if err != nil {
 		return Mount{}, fmt.Errorf("invalid mount '%s': %w", spec, err)
+	}
+	if _, err := table.Read(); err != io.EOF {
+		return Mount{}, fmt.Errorf("invalid mount '%s': more than one line", spec)
 	}
 	p := mountFields{Mount: Mount{Type: Volume}, dir: dir}
 	for _, field := range fields {

@@ -225,6 +225,7 @@ func (p *Pinned) Attach(target string) error {
 		return nil
 	}
 	if err := p.setLate(target); err != nil {
+		_ = unix.Unmount(target, unix.MNT_DETACH) // never leave it less restricted than asked
 		return fmt.Errorf("restrict %s: %w", p.source, err)
 	}
 	return nil

@@ -79,9 +79,6 @@ func stageOne(at string, m Mount, o StageOptions) (specs.Mount, error) {
 	if propagation == "" {
 		propagation = "rprivate"
 	}
-	if err := checkPropagation(m.Source, propagation); err != nil {
-		return specs.Mount{}, err
-	}
 	return specs.Mount{Destination: m.Target, Type: "bind", Source: at, Options: []string{"rbind", string(propagation)}}, nil
 }
 
@@ -97,6 +94,9 @@ func (m *Mount) pin() (*Pinned, error) {
 func (m *Mount) prepare(p *Pinned, o StageOptions) error {
 	if m.Target == "/proc" && !p.isProc() {
 		return fmt.Errorf("%q cannot be mounted because it is not of type proc", m.Target)
+	}
+	if err := checkPropagation(m.Source, m.Propagation); err != nil {
+		return err
 	}
 	if m.Chown {
 		if err := tree.Chown(p.fd, o.UID, o.GID); err != nil {

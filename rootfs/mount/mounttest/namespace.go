@@ -5,6 +5,7 @@ package mounttest
 import (
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,20 +33,38 @@ func Run(t *testing.T) bool {
 	if strings.Contains(t.Name(), "/") {
 		t.Fatal("Run belongs at the top of a test, not in a subtest")
 	}
+	host, group, size := os.Getuid(), os.Getgid(), 1
+	if host == 0 {
+		host, group, size = 100000, 100000, 65536 // never the host's own root
+	}
+	again(t, host, group, size)
+	return false
+}
+
+// Nest is Run for the inside: the same test goes on in a namespace within the
+// namespace, where every mount made so far is locked as those of a host are. It
+// returns the value given by the outer process ("" there).
+func Nest(t *testing.T, value string) string {
+	t.Helper()
+	const nested = "BRYO_TEST_NESTED"
+	if given := os.Getenv(nested); given != "" {
+		return given
+	}
+	t.Setenv(nested, value)
+	again(t, 0, 0, Size())
+	return ""
+}
+
+// again runs the test once more in a user namespace that maps size ids from host
+// and group up, and takes over its verdict.
+func again(t *testing.T, host, group, size int) {
+	t.Helper()
 	args := []string{"-test.run=^" + t.Name() + "$", "-test.v"}
 	if testing.Short() {
 		args = append(args, "-test.short")
 	}
 	cmd := exec.Command("/proc/self/exe", args...)
-	host, size := os.Getuid(), 1
-	if host == 0 {
-		host, size = 100000, 65536 // never the host's own root
-	}
-	cmd.Env = append(os.Environ(), marker+"="+map[int]string{1: "1", 65536: "65536"}[size])
-	group := host
-	if size == 1 {
-		group = os.Getgid()
-	}
+	cmd.Env = append(os.Environ(), marker+"="+strconv.Itoa(size))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:                 syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings:                []syscall.SysProcIDMap{{HostID: host, Size: size}},
@@ -59,7 +78,6 @@ func Run(t *testing.T) bool {
 		t.Skipf("no user namespace on this host: %v", err)
 	}
 	verdict(t, string(out), err)
-	return false
 }
 
 func verdict(t *testing.T, out string, err error) {
