@@ -11,7 +11,7 @@ import (
 // allocates the pair inside the container's own devpts.
 type consoleSocket struct{ ours, theirs *os.File }
 
-func (s *Container) attachConsole(size *Size) (*consoleSocket, error) {
+func (s *Process) attachConsole(size *Size) (*consoleSocket, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("create terminal: socketpair: %w", err)

@@ -48,13 +48,22 @@ type Filter struct {
 }
 
 // Size of a terminal in characters.
-type Size struct{ Width, Height uint16 }
+type Size struct {
+	Width  uint16 `json:"width"`
+	Height uint16 `json:"height"`
+}
 
-// Container is a started container. Its methods may be called from several
-// goroutines.
+// Container is a started container: its first process and what keeps it apart.
+// Its methods may be called from several goroutines.
 type Container struct {
+	Process
+}
+
+// Process is a process in a container, its first or an exec'd one.
+type Process struct {
 	container *libcontainer.Container
 	process   *libcontainer.Process
+	init      bool
 	// Console is the master side of the terminal, nil without one.
 	Console *os.File
 }
@@ -81,12 +90,23 @@ func Start(c Config) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
-	started := &Container{container: container}
-	if err := started.run(c, true); err != nil {
+	started := &Container{Process{container: container, init: true}}
+	if err := started.run(c); err != nil {
 		_ = container.Destroy()
 		return nil, err
 	}
 	return started, nil
+}
+
+// Exec runs another process in the container, with the user, capabilities,
+// filter and stdio of c. It is called by the thread that called Start: a process
+// dies with the thread that made it.
+func (s *Container) Exec(c Config) (*Process, error) {
+	p := &Process{container: s.container}
+	if err := p.run(c); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // convert keeps user, capabilities and no_new_privs of the spec for the last
@@ -115,7 +135,7 @@ func convert(c Config) (*configs.Config, error) {
 
 // run starts the process of spec c in the container and waits for the report of
 // its last stage.
-func (s *Container) run(c Config, init bool) error {
+func (s *Process) run(c Config) error {
 	report, status, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("create container: pipe: %w", err)
@@ -128,7 +148,7 @@ func (s *Container) run(c Config, init bool) error {
 	}
 	defer image.Close()
 
-	s.process = newProcess(c, argv, init)
+	s.process = newProcess(c, argv, s.init)
 	s.process.ExtraFiles = []*os.File{image, status}
 	if c.Console != nil {
 		receive, err := s.attachConsole(c.Console)
@@ -224,8 +244,8 @@ func rlimits(list []specs.POSIXRlimit) []configs.Rlimit {
 	return out
 }
 
-// PID of the container's first process, in the supervisor's pid namespace.
-func (s *Container) PID() int {
+// PID of the process, in the supervisor's pid namespace.
+func (s *Process) PID() int {
 	pid, err := s.process.Pid()
 	if err != nil {
 		return 0
@@ -233,8 +253,8 @@ func (s *Container) PID() int {
 	return pid
 }
 
-// Wait returns the exit status of the container's first process.
-func (s *Container) Wait() (syscall.WaitStatus, error) {
+// Wait returns the exit status of the process.
+func (s *Process) Wait() (syscall.WaitStatus, error) {
 	state, err := s.process.Wait()
 	var exit interface{ Sys() any }
 	if state != nil {
@@ -248,11 +268,11 @@ func (s *Container) Wait() (syscall.WaitStatus, error) {
 	return 0, fmt.Errorf("wait for container: %w", err)
 }
 
-// Signal sends a signal to the container's first process.
-func (s *Container) Signal(sig syscall.Signal) error { return s.container.Signal(sig) }
+// Signal sends a signal to the process.
+func (s *Process) Signal(sig syscall.Signal) error { return s.process.Signal(sig) }
 
 // Resize sets the size of the terminal.
-func (s *Container) Resize(size Size) error {
+func (s *Process) Resize(size Size) error {
 	if s.Console == nil {
 		return nil
 	}

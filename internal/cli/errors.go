@@ -13,6 +13,7 @@ import (
 
 	"bryo/internal/engine"
 	"bryo/internal/hostinfo"
+	"bryo/internal/supervisor"
 	"bryo/sandbox/userns"
 )
 
@@ -41,6 +42,9 @@ func creation(err error) error {
 
 // exited turns the end of a foreground container into an exit code.
 func exited(code int, err error) error {
+	if errors.Is(err, engine.ErrDetached) {
+		return nil
+	}
 	if err != nil {
 		return &runError{code, err}
 	}
@@ -48,6 +52,15 @@ func exited(code int, err error) error {
 		return nil
 	}
 	return exit(code)
+}
+
+// started is the error of a program that did not start: its code says why.
+func started(err error) error {
+	var failed *supervisor.Failed
+	if errors.As(err, &failed) {
+		return &runError{failed.Code, err}
+	}
+	return &runError{125, err}
 }
 
 // report prints an error as one line, its cure on the next one, and returns the

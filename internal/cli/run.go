@@ -24,6 +24,7 @@ func runCommand() *cli.Command {
 		ArgsUsage: "IMAGE [COMMAND] [ARG...]",
 		Flags: append(containerFlags(),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "run in the background and print the container ID"},
+			&cli.StringFlag{Name: "detach-keys", Usage: "key sequence that detaches"},
 			&cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "pass received signals on to the process"},
 		),
 		Action: run,
@@ -39,14 +40,21 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Bool("detach") {
-		return later("detach")
-	}
+	request.Host.Detached = c.Bool("detach")
 	config, err := e.Create(c.Context, *request)
 	if err != nil {
 		return creation(err)
 	}
-	code, err := e.Foreground(config, c.Bool("sig-proxy"))
+	if c.Bool("detach") {
+		if err := e.Background(config); err != nil {
+			return started(err)
+		}
+		_, err = fmt.Fprintln(stdout(c), config.ID)
+		return err
+	}
+	code, err := e.Foreground(config, engine.ForegroundOptions{
+		SignalProxy: c.Bool("sig-proxy"), DetachKeys: c.String("detach-keys"), Stdin: true, Stdout: true, Stderr: true,
+	})
 	return exited(code, err)
 }
 
@@ -126,7 +134,7 @@ var (
 	laterValues = []string{
 		"attach", "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-count", "cpu-percent", "cpu-period",
 		"cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems",
-		"detach-keys", "device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
+		"device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
 		"device-write-iops", "expose", "gpus", "health-cmd", "health-interval", "health-retries",
 		"health-start-interval", "health-start-period", "health-timeout", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
 		"isolation", "kernel-memory", "link", "link-local-ip", "log-driver", "log-opt", "mac-address", "memory",

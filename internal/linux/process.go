@@ -106,3 +106,40 @@ func HandlesSignal(pid int, sig unix.Signal) bool {
 	}
 	return false
 }
+
+// SignalNamespace signals every process of the pid namespace that pid is the
+// first of. The processes are found in /proc by their namespace; one that is
+// born meanwhile is found in the next round.
+func SignalNamespace(pid int, sig unix.Signal) error {
+	namespace, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid")
+	if err != nil {
+		return err
+	}
+	done := map[int]bool{}
+	const rounds = 8 // a fork bomb is not waited for
+	for range rounds {
+		fresh := 0
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			n, err := strconv.Atoi(e.Name())
+			if err != nil || done[n] {
+				continue
+			}
+			if own, err := os.Readlink("/proc/" + e.Name() + "/ns/pid"); err != nil || own != namespace {
+				continue
+			}
+			if err := unix.Kill(n, sig); err != nil && err != unix.ESRCH {
+				return err
+			}
+			done[n] = true
+			fresh++
+		}
+		if fresh == 0 {
+			return nil
+		}
+	}
+	return nil
+}

@@ -61,6 +61,7 @@ type Host struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 	StopSignal  string            `json:"stopSignal,omitempty"`
 	StopTimeout *int              `json:"stopTimeout,omitempty"` // seconds
+	Restart     Restart           `json:"restart,omitzero"`
 
 	Mounts   []mount.Mount  `json:"mounts,omitempty"`
 	ReadOnly bool           `json:"readOnly,omitempty"`
@@ -87,6 +88,20 @@ type Host struct {
 	DNSSearch  []string `json:"dnsSearch,omitempty"`
 	DNSOptions []string `json:"dnsOptions,omitempty"`
 }
+
+// Restart is a restart policy; the zero value is "no".
+type Restart struct {
+	Name string `json:"name,omitempty"`
+	Max  int    `json:"max,omitempty"` // of on-failure; 0: no bound
+}
+
+// Restart policies, docker's words.
+const (
+	RestartNo            = "no"
+	RestartAlways        = "always"
+	RestartOnFailure     = "on-failure"
+	RestartUnlessStopped = "unless-stopped"
+)
 
 // Security holds the parsed --security-opt values.
 type Security struct {

@@ -3,39 +3,46 @@
 // network namespace. It mounts the root, starts the sandbox, serves stdio and
 // records how the container ended.
 //
-// Start reading at Main; protocol.go has its conversation with the CLI. What it
+// Start reading at Main, then life.go for one container's life and serve.go for
+// what other bryo commands ask of it; protocol.go has the messages. What it
 // leaves out: choosing an image or an id map (package engine).
 package supervisor
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"sync"
-
-	"golang.org/x/sys/unix"
+	"bryo/internal/state"
+	"bryo/sandbox"
 )
 
 // Role is the name under which the supervisor's process starts.
 const Role = "supervisor"
 
-// Message is one packet of the control socket between the CLI and the
-// supervisor, in either direction. The socket is SOCK_SEQPACKET: a packet is a
-// message. End of file means that the other side is gone.
+// Message is one packet of a control socket, in either direction. The socket is
+// SOCK_SEQPACKET: a packet is a message, files travel beside it. End of file
+// means that the other side is gone.
 //
-//	CLI                         supervisor
-//	Start            ──────────►  mounts, starts
-//	                 ◄──────────  Started, or Failed
-//	Signal, Resize   ──────────►
-//	                 ◄──────────  Exited, or Failed
+//	CLI                              supervisor
+//	Start             ─────────────►  mounts, starts      (inherited socket)
+//	Attach, Exec      + 3 files ───►                      (control.sock)
+//	Stop, Pause, Wait …  ──────────►
+//	                  ◄─────────────  Started, or Failed
+//	Signal, Resize, Detach  ───────►
+//	                  ◄─────────────  Exited, Done, or Failed
 type Message struct {
-	Start   *Start   `json:"start,omitempty"`
-	Signal  int      `json:"signal,omitempty"`
-	Resize  *Size    `json:"resize,omitempty"`
+	Start  *Start  `json:"start,omitempty"`
+	Attach *Attach `json:"attach,omitempty"`
+	Exec   *Exec   `json:"exec,omitempty"`
+	Stop   *Stop   `json:"stop,omitempty"`
+	Signal int     `json:"signal,omitempty"`
+	Resize *Size   `json:"resize,omitempty"`
+	Detach bool    `json:"detach,omitempty"`
+	Pause  bool    `json:"pause,omitempty"`
+	Resume bool    `json:"resume,omitempty"`
+	Wait   string  `json:"wait,omitempty"` // not-running, next-exit, removed, healthy
+	Reload bool    `json:"reload,omitempty"`
+
 	Started *Started `json:"started,omitempty"`
 	Exited  *Exited  `json:"exited,omitempty"`
+	Done    bool     `json:"done,omitempty"`
 	Failed  *Failed  `json:"failed,omitempty"`
 }
 
@@ -44,17 +51,46 @@ type Start struct {
 	Root string `json:"root"`
 	ID   string `json:"id"`
 	Size *Size  `json:"size,omitempty"` // of the user's terminal, with -t
-	// Foreground: the container ends with the control socket.
+	// Foreground: the container ends with the control socket. The supervisor's
+	// own stdio is the user's.
 	Foreground bool `json:"foreground,omitempty"`
+	// Output: with Foreground, what the user wants to see.
+	Output Attach `json:"output,omitzero"`
+}
+
+// Attach joins a client's files to the container: descriptor 0, if it is there,
+// is read and passed on; 1 and 2 are written to.
+type Attach struct {
+	Stdin  bool  `json:"stdin,omitempty"`
+	Stdout bool  `json:"stdout,omitempty"`
+	Stderr bool  `json:"stderr,omitempty"`
+	Size   *Size `json:"size,omitempty"`
+}
+
+// Exec is another process in a running container.
+type Exec struct {
+	Args       []string `json:"args"`
+	Env        []string `json:"env,omitempty"`
+	WorkDir    string   `json:"workdir,omitempty"`
+	User       string   `json:"user,omitempty"`
+	Tty        bool     `json:"tty,omitempty"`
+	Stdin      bool     `json:"stdin,omitempty"`
+	Privileged bool     `json:"privileged,omitempty"`
+	Detach     bool     `json:"detach,omitempty"`
+	Size       *Size    `json:"size,omitempty"`
+}
+
+// Stop asks the container to end: Signal first, SIGKILL after Timeout seconds;
+// negative: never. It is not restarted.
+type Stop struct {
+	Signal  int `json:"signal"`
+	Timeout int `json:"timeout"`
 }
 
 // Size of a terminal in characters.
-type Size struct {
-	Width  uint16 `json:"width"`
-	Height uint16 `json:"height"`
-}
+type Size = sandbox.Size
 
-// Started: the user's program was executed.
+// Started: the program was executed.
 type Started struct {
 	PID int `json:"pid"` // on the host
 }
@@ -64,8 +100,8 @@ type Exited struct {
 	Code int `json:"code"`
 }
 
-// Failed: the container did not start. Code is docker's: 125 bryo, 126 cannot
-// execute, 127 not found.
+// Failed: the program did not start, or the request was refused. Code is
+// docker's: 125 bryo, 126 cannot execute, 127 not found.
 type Failed struct {
 	Message string `json:"message"`
 	Code    int    `json:"code"`
@@ -73,70 +109,13 @@ type Failed struct {
 
 func (f *Failed) Error() string { return f.Message }
 
-// Control is one end of the socket. Send may be called from several goroutines.
-type Control struct {
-	file *os.File
-	mu   sync.Mutex
-}
+// Conditions of Wait.
+const (
+	WaitNotRunning = "not-running"
+	WaitNextExit   = "next-exit"
+	WaitRemoved    = "removed"
+	WaitHealthy    = "healthy"
+)
 
-// NewControlPair returns the CLI's end and the file for the supervisor.
-func NewControlPair() (*Control, *os.File, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create control socket: %w", err)
-	}
-	ours, err := newControl(pair[0])
-	if err != nil {
-		unix.Close(pair[1])
-		return nil, nil, err
-	}
-	return ours, os.NewFile(uintptr(pair[1]), "control"), nil
-}
-
-// newControl makes the descriptor non-blocking, so that the Go poller serves it.
-func newControl(fd int) (*Control, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	unix.CloseOnExec(fd)
-	return &Control{file: os.NewFile(uintptr(fd), "control")}, nil
-}
-
-// maxMessage bounds a packet; a Start is below 1 kB, a Failed a few lines.
-const maxMessage = 64 << 10
-
-// Send writes one message.
-func (c *Control) Send(m Message) error {
-	data, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	if len(data) > maxMessage {
-		return fmt.Errorf("control socket: message of %d bytes", len(data))
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, err = c.file.Write(data)
-	return err
-}
-
-// Receive waits for one message; io.EOF when the other side is gone.
-func (c *Control) Receive() (Message, error) {
-	var m Message
-	buffer := make([]byte, maxMessage)
-	n, err := c.file.Read(buffer)
-	if err != nil {
-		if errors.Is(err, unix.ECONNRESET) {
-			err = io.EOF
-		}
-		return m, err
-	}
-	if n == 0 {
-		return m, io.EOF
-	}
-	return m, json.Unmarshal(buffer[:n], &m)
-}
-
-// Close ends the conversation.
-func (c *Control) Close() error { return c.file.Close() }
+// SocketPath is where a container's supervisor listens.
+func SocketPath(containers state.Dir, id string) string { return containers.Path(id) + "/control.sock" }

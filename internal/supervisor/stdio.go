@@ -5,146 +5,310 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"bryo/internal/state"
 	"bryo/sandbox"
 )
 
-// stdio connects the container's descriptors with the supervisor's own, which
-// are those of the user's command. Files and pipes are handed over as they are:
-// binary-clean, no copy, no process between. A terminal is never handed over:
-// whoever holds it can read the user's keys, and programs would behave as on a
-// terminal that -t did not ask for.
+// stdio connects the descriptors of one process in the container (its first, or
+// an exec) with whoever reads and writes them.
+//
+// Files and pipes of the user are handed over as they are when nobody else wants
+// the output: binary-clean, no copy, no process between. A terminal is never
+// handed over: whoever holds it can read the user's keys, and programs would
+// behave as on a terminal that -t did not ask for.
 type stdio struct {
-	stdin, stdout, stderr *os.File // the container's ends
+	stdin, stdout, stderr *os.File // the process's ends; nil with a console
 	console               *sandbox.Size
-	own                   []*os.File // ends to close once the container has them
-	copies                []chan struct{}
-	relays                []func()
+
+	handed []*os.File // ends to close once the process has them
+	input  *os.File   // our end of stdin, nil when it was handed over
+	pumps  sync.WaitGroup
+	feeds  []func(console *os.File)
 }
 
-func openStdio(config *state.Config, size *Size) (*stdio, error) {
-	s := &stdio{}
-	if config.Process.Tty {
-		s.console = &sandbox.Size{}
-		if size != nil {
-			*s.console = sandbox.Size(*size)
+// client is who is attached: files of its own, any of them nil.
+type client struct {
+	stdin, stdout, stderr *os.File
+	gone                  func() // called when its output can no longer be written
+	// queue decouples a client that joined later: it never blocks the container.
+	queue chan chunk
+}
+
+type chunk struct {
+	to   *os.File
+	data []byte
+}
+
+// queueLength of 32 kB chunks is what a slow client may lag behind, queueTime
+// how long the container waits for it before it is let go.
+const (
+	queueLength = 64
+	queueTime   = 2 * time.Second
+)
+
+// decouple starts the client's own writer; it ends with close(c.queue).
+func (c *client) decouple() {
+	c.queue = make(chan chunk, queueLength)
+	go func() {
+		for piece := range c.queue {
+			if _, err := piece.to.Write(piece.data); err != nil && c.gone != nil {
+				c.gone()
+			}
 		}
-		return s, nil
-	}
-	if err := s.openInput(config.Process.Stdin); err != nil {
-		return s, err
-	}
-	var err error
-	if s.stdout, err = s.output(os.Stdout); err != nil {
-		return s, err
-	}
-	s.stderr, err = s.output(os.Stderr)
-	return s, err
+	}()
 }
 
-func (s *stdio) openInput(interactive bool) error {
-	if !interactive {
-		null, err := os.Open(os.DevNull)
-		s.stdin = null
-		s.own = append(s.own, null)
+func (c *client) write(to *os.File, data []byte) error {
+	if c.queue == nil {
+		_, err := to.Write(data)
 		return err
 	}
-	// A directory as descriptor 0 would be a way out of the container's root
-	// (CVE-2024-21626).
-	if info, err := os.Stdin.Stat(); err == nil && info.IsDir() {
-		return errors.New("standard input: is a directory")
-	}
-	if !isTerminal(os.Stdin) {
-		s.stdin = os.Stdin
+	piece := chunk{to, append([]byte(nil), data...)}
+	select {
+	case c.queue <- piece:
 		return nil
+	default:
+	}
+	select {
+	case c.queue <- piece:
+		return nil
+	case <-time.After(queueTime):
+		return errors.New("client reads too slowly")
+	}
+}
+
+// sink takes a copy of the output: the log.
+type sink interface {
+	Write(stream string, data []byte)
+}
+
+// plan says how stdio is wanted.
+type ioPlan struct {
+	tty   bool
+	size  *sandbox.Size
+	stdin bool // -i
+	log   sink // nil: none
+	// keep: clients may attach later, so that no file is handed over.
+	keep bool
+}
+
+// openStdio prepares the descriptors. c is the first client, which may have no
+// files at all.
+func openStdio(p ioPlan, c *client, out *outputs) (*stdio, error) {
+	s := &stdio{}
+	if p.tty {
+		s.console = &sandbox.Size{}
+		if p.size != nil {
+			*s.console = *p.size
+		}
+		s.feeds = append(s.feeds, func(console *os.File) {
+			s.input = console
+			s.pump(out, "stdout", console)
+		})
+		out.add(c)
+		return s, nil
+	}
+	if err := s.openInput(p, c); err != nil {
+		return s, err
+	}
+	direct := !p.keep && p.log == nil
+	var err error
+	if s.stdout, err = s.openOutput(out, "stdout", c.stdout, direct); err != nil {
+		return s, err
+	}
+	if s.stderr, err = s.openOutput(out, "stderr", c.stderr, direct); err != nil {
+		return s, err
+	}
+	out.add(c)
+	return s, nil
+}
+
+// openInput: without -i a process reads an empty file, as docker has it.
+func (s *stdio) openInput(p ioPlan, c *client) error {
+	switch {
+	case !p.stdin:
+		null, err := os.Open(os.DevNull)
+		s.stdin = null
+		s.handed = append(s.handed, null)
+		return err
+	case c.stdin != nil && !p.keep:
+		s.stdin = c.stdin
+		return checkFile(c.stdin, "standard input")
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("create pipe: %w", err)
 	}
-	s.stdin, s.own = r, append(s.own, r)
-	s.relays = append(s.relays, func() {
-		go func() {
-			_, _ = io.Copy(w, os.Stdin)
-			w.Close()
-		}()
-	})
+	s.stdin, s.input, s.handed = r, w, append(s.handed, r)
 	return nil
 }
 
-func (s *stdio) output(to *os.File) (*os.File, error) {
-	if info, err := to.Stat(); err == nil && info.IsDir() {
-		return nil, errors.New("standard output: is a directory")
-	}
-	if !isTerminal(to) {
-		return to, nil
+func (s *stdio) openOutput(out *outputs, stream string, to *os.File, direct bool) (*os.File, error) {
+	if direct && to != nil && !isTerminal(to) {
+		out.hand(stream)
+		return to, checkFile(to, "standard output")
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("create pipe: %w", err)
 	}
-	s.own = append(s.own, w)
-	s.relays = append(s.relays, func() { s.copy(to, r) })
+	s.handed = append(s.handed, w)
+	s.feeds = append(s.feeds, func(*os.File) { s.pump(out, stream, r) })
 	return w, nil
+}
+
+// checkFile refuses a directory: as a descriptor of the process it would be a
+// way out of the container's root (CVE-2024-21626).
+func checkFile(f *os.File, what string) error {
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return errors.New(what + ": is a directory")
+	}
+	return nil
 }
 
 // serve starts copying; console is the terminal's master or nil.
 func (s *stdio) serve(console *os.File) {
-	for _, f := range s.own {
-		f.Close()
-	}
-	for _, relay := range s.relays {
-		relay()
-	}
-	if console == nil {
-		return
-	}
-	go func() { _, _ = io.Copy(console, os.Stdin) }()
-	s.copy(os.Stdout, console)
-}
-
-func (s *stdio) copy(to io.Writer, from io.Reader) {
-	done := make(chan struct{})
-	s.copies = append(s.copies, done)
-	go func() {
-		defer close(done)
-		// A terminal's master reads EIO when its last slave is closed.
-		_, _ = io.Copy(to, from)
-	}()
-}
-
-// drainTime is how long output may still come after the container's first
-// process ended: only a process outside its pid namespace (--pid=host) can hold
-// the pipe any longer.
-const drainTime = 2 * time.Second
-
-// drain waits until all that the container wrote has been passed on.
-func (s *stdio) drain() {
-	timeout := time.After(drainTime)
-	for _, done := range s.copies {
-		select {
-		case <-done:
-		case <-timeout:
-			return
-		}
+	s.closeHanded()
+	for _, feed := range s.feeds {
+		feed(console)
 	}
 }
 
-// abandon closes what a failed start leaves open.
-func (s *stdio) abandon() {
+func (s *stdio) closeHanded() {
 	if s == nil {
 		return
 	}
-	for _, f := range s.own {
+	for _, f := range s.handed {
 		f.Close()
+	}
+	s.handed = nil
+}
+
+func (s *stdio) pump(out *outputs, stream string, from *os.File) {
+	s.pumps.Add(1)
+	go func() {
+		defer s.pumps.Done()
+		buffer := make([]byte, 32<<10) // a pipe holds 64 kB: two reads empty it
+		for {
+			n, err := from.Read(buffer)
+			if n > 0 && !out.write(stream, buffer[:n]) {
+				from.Close() // nobody is left: the program learns it by EPIPE
+				return
+			}
+			// A terminal's master reads EIO when its last slave is closed.
+			if err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// feedInput passes a client's stdin on; the program sees its end unless others
+// may still come.
+func (s *stdio) feedInput(from *os.File, once bool) {
+	if s.input == nil || from == nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(s.input, from)
+		if once && s.console == nil {
+			s.input.Close()
+		}
+	}()
+}
+
+// drainTime is how long output may still come after the process ended: only
+// somebody who inherited the pipe can hold it any longer (A118).
+const drainTime = 2 * time.Second
+
+// drain waits until all that the process wrote has been passed on.
+func (s *stdio) drain() {
+	done := make(chan struct{})
+	go func() {
+		s.pumps.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(drainTime):
 	}
 }
 
 func isTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// outputs passes what a process writes to the log and to the attached clients.
+type outputs struct {
+	mu      sync.Mutex
+	log     sink
+	clients []*client
+	handed  map[string]bool // streams that the first client has itself
+	// last: the process loses its output with its last client (a foreground
+	// command whose reader went away), instead of running on unheard.
+	last bool
+}
+
+func (o *outputs) hand(stream string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.handed == nil {
+		o.handed = map[string]bool{}
+	}
+	o.handed[stream] = true
+}
+
+func (o *outputs) add(c *client) {
+	if c == nil || c.stdout == nil && c.stderr == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clients = append(o.clients, c)
+}
+
+func (o *outputs) remove(c *client) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range o.clients {
+		if o.clients[i] == c {
+			o.clients = append(o.clients[:i:i], o.clients[i+1:]...)
+			return
+		}
+	}
+}
+
+// write passes data on and says whether anybody still listens.
+func (o *outputs) write(stream string, data []byte) bool {
+	o.mu.Lock()
+	clients, log, last := o.clients, o.log, o.last
+	o.mu.Unlock()
+	if log != nil {
+		log.Write(stream, data)
+	}
+	heard := false
+	for _, c := range clients {
+		to := c.stdout
+		if stream == "stderr" {
+			to = c.stderr
+		}
+		if to == nil {
+			heard = true
+			continue
+		}
+		if err := c.write(to, data); err != nil {
+			o.remove(c)
+			if c.gone != nil {
+				c.gone()
+			}
+			continue
+		}
+		heard = true
+	}
+	return heard || !last
 }

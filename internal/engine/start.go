@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"bryo/internal/state"
+	"bryo/internal/supervisor"
+	"bryo/internal/trace"
+	"bryo/sandbox/userns"
+)
+
+// ForegroundOptions are how a command joins the container that it starts.
+type ForegroundOptions struct {
+	SignalProxy bool
+	DetachKeys  string
+	Stdin, Stdout,
+	Stderr bool
+}
+
+// Foreground starts a created container with the caller's stdio and returns its
+// program's exit code. The container ends with this process, however it ends,
+// unless the user detaches: then the error is ErrDetached.
+func (e *Engine) Foreground(config *state.Config, o ForegroundOptions) (int, error) {
+	s := &session{tty: config.Process.Tty, stdin: config.Process.Stdin && o.Stdin, proxy: o.SignalProxy, keys: o.DetachKeys}
+	if err := s.open(); err != nil {
+		e.discard(config)
+		return 125, err
+	}
+	defer s.close()
+	start := supervisor.Start{
+		Root: e.Root, ID: config.ID, Foreground: true,
+		Output: supervisor.Attach{Stdin: s.input != nil, Stdout: o.Stdout, Stderr: o.Stderr},
+	}
+	if s.tty {
+		start.Size = terminalSize()
+	}
+	wait, err := e.spawn(config, start, s.input, s)
+	if err != nil {
+		return 125, err
+	}
+	s.handed()
+	code, err := s.follow()
+	if err != ErrDetached {
+		wait()
+	}
+	return code, err
+}
+
+// Background starts a created container and returns when its program was
+// executed. Its supervisor is a session of its own and outlives this process.
+func (e *Engine) Background(config *state.Config) error {
+	s := &session{}
+	start := supervisor.Start{Root: e.Root, ID: config.ID}
+	if _, err := e.spawn(config, start, nil, s); err != nil {
+		return err
+	}
+	defer s.control.Close()
+	m, _, err := s.control.Receive()
+	switch {
+	case err != nil:
+		return fmt.Errorf("the container's supervisor ended unexpectedly: %w", err)
+	case m.Failed != nil:
+		return m.Failed
+	}
+	return nil
+}
+
+// spawn starts the supervisor process of a container. wait reaps it.
+func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.File, s *session) (wait func(), err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	control, theirs, err := supervisor.NewControlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	// Sent before the process exists: it finds its orders waiting.
+	if err := control.Send(supervisor.Message{Start: &start}); err != nil {
+		return nil, fmt.Errorf("start supervisor: %w", err)
+	}
+	command := userns.Command{
+		Role: supervisor.Role, Env: supervisorEnv(), Files: []*os.File{theirs}, Mapping: config.Mapping,
+		Setsid: true, Dir: "/",
+	}
+	if start.Foreground {
+		command.Stdin, command.Stdout, command.Stderr = stdin, os.Stdout, os.Stderr
+	}
+	cmd, err := userns.Start(command)
+	trace.Mark("user namespace mapped")
+	if err != nil {
+		control.Close()
+		e.discard(config)
+		return nil, err
+	}
+	s.control = control
+	return func() { _ = cmd.Wait() }, nil
+}
+
+// supervisorEnv: nothing of the user's environment is needed there.
+func supervisorEnv() []string { return append(trace.Environ(), "PATH="+os.Getenv("PATH")) }
+
+// discard removes a --rm container that never had a supervisor.
+func (e *Engine) discard(config *state.Config) {
+	if config.Host.Remove {
+		_ = e.containers().Delete(config.ID, config.Name)
+	}
+}

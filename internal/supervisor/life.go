@@ -1,0 +1,283 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
+	"bryo/internal/state"
+	"bryo/internal/trace"
+	"bryo/rootfs/volume"
+	"bryo/sandbox"
+)
+
+// supervisor is one container's life: started, perhaps restarted, ended.
+type supervisor struct {
+	control    *Control // of the command that started it
+	start      Start
+	containers state.Dir
+	outputs    outputs
+	main       chan func() // what the main thread has to do
+
+	mu      sync.Mutex // guards what follows
+	config  *state.Config
+	status  state.Status
+	sandbox *sandbox.Container // nil while nothing runs
+	stdio   *stdio
+	stopped bool // by the user: no restart
+
+	tree     *tree // mounted once, for all restarts
+	killedBy atomic.Int32
+	removed  bool
+	detached atomic.Bool
+	waiters  waiters
+	spare    []byte
+}
+
+func newSupervisor(control *Control, start Start) *supervisor {
+	return &supervisor{
+		control: control, start: start, containers: state.Open(start.Root), main: make(chan func()),
+		waiters: newWaiters(),
+	}
+}
+
+// supervise runs on the main thread until the container is over for good.
+func (s *supervisor) supervise(signals chan os.Signal) int {
+	first := s.foregroundClient()
+	if err := s.launch(first); err != nil {
+		s.failedToStart(err)
+		return fail(s.control, err)
+	}
+	if err := s.serve(); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo: container cannot be reached by other commands:", err)
+	}
+	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID()}})
+	go s.containers.Sweep()
+	go s.followStarter()
+	go s.passSignals(signals)
+	code := s.runToTheEnd()
+	s.finish(code)
+	trace.Mark("cleaned up")
+	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
+	s.waiters.release(code)
+	return code
+}
+
+// foregroundClient is the command that started us, with our own stdio; a
+// detached container starts without a client.
+func (s *supervisor) foregroundClient() *client {
+	if !s.start.Foreground {
+		return &client{}
+	}
+	s.outputs.last = true
+	c := &client{}
+	if s.start.Output.Stdin {
+		c.stdin = os.Stdin
+	}
+	if s.start.Output.Stdout {
+		c.stdout = os.Stdout
+	}
+	if s.start.Output.Stderr {
+		c.stderr = os.Stderr
+	}
+	return c
+}
+
+// launch brings the container up to its program's first instruction.
+func (s *supervisor) launch(first *client) error {
+	config, err := s.containers.Load(s.start.ID)
+	if err != nil {
+		return err
+	}
+	s.config = config
+	if old, err := s.containers.Status(config.ID); err == nil {
+		s.status = *old
+	}
+	s.status.Phase, s.status.Error, s.status.Init = state.Created, "", linux.ProcessRef{}
+	s.status.Supervisor = linux.RefProcess(os.Getpid())
+	if err := s.containers.WriteStatus(config.ID, &s.status); err != nil {
+		return err
+	}
+	if s.tree, err = s.mountTree(); err != nil {
+		return err
+	}
+	trace.Mark("tree mounted")
+	if s.outputs.log, err = s.openLog(); err != nil {
+		return err
+	}
+	return s.startProgram(first, s.start.Size)
+}
+
+// startProgram runs the container's program in a new sandbox on the mounted tree.
+func (s *supervisor) startProgram(first *client, size *Size) error {
+	spec, err := s.spec(s.tree)
+	if err != nil {
+		return err
+	}
+	filter, err := s.filter(spec)
+	if err != nil {
+		return err
+	}
+	trace.Mark("spec and filter ready")
+	stdio, err := openStdio(ioPlan{
+		tty: s.config.Process.Tty, size: size, stdin: s.config.Process.Stdin, log: s.outputs.log, keep: !s.start.Foreground,
+	}, first, &s.outputs)
+	if err != nil {
+		stdio.closeHanded()
+		return err
+	}
+	box, err := sandbox.Start(sandbox.Config{
+		ID: s.config.ID, StateDir: s.runDir(), Spec: spec, Filter: filter, Init: s.config.Host.Init,
+		Single: s.config.Mapping.Single,
+		Stdin:  stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
+	})
+	if err != nil {
+		stdio.closeHanded()
+		return err
+	}
+	trace.Mark("program executed")
+	stdio.serve(box.Console)
+	stdio.feedInput(first.stdin, true)
+	s.mu.Lock()
+	s.sandbox, s.stdio = box, stdio
+	s.mu.Unlock()
+	s.killedBy.Store(0)
+	s.change(func(st *state.Status) {
+		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
+		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
+	})
+	return nil
+}
+
+// runToTheEnd waits for the program, and starts it again as long as the restart
+// policy says so. It returns the last exit code.
+func (s *supervisor) runToTheEnd() int {
+	backoff := newBackoff()
+	for {
+		code := s.waitProgram()
+		trace.Mark("program ended")
+		if !s.wantsRestart(code) {
+			return code
+		}
+		s.change(func(st *state.Status) {
+			st.Phase, st.ExitCode, st.Finished = state.Restarting, code, time.Now().UTC()
+		})
+		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
+			return code
+		}
+		if err := s.startProgram(&client{}, nil); err != nil {
+			s.change(func(st *state.Status) { st.Error = err.Error() })
+			return failure(err).Code
+		}
+		s.change(func(st *state.Status) { st.Restarts++ })
+	}
+}
+
+// waitProgram serves the main thread's work until the program has ended and all
+// its output is passed on.
+func (s *supervisor) waitProgram() int {
+	ended := make(chan syscall.WaitStatus, 1)
+	box, stdio := s.sandbox, s.stdio
+	go func() {
+		status, err := box.Wait()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bryo:", err)
+		}
+		ended <- status
+	}()
+	for {
+		select {
+		case work := <-s.main:
+			work()
+		case status := <-ended:
+			code := exitCode(status)
+			if sig := s.killedBy.Load(); sig != 0 && status.Signaled() {
+				code = 128 + int(sig)
+			}
+			stdio.drain()
+			_ = box.Destroy()
+			s.mu.Lock()
+			s.sandbox = nil
+			s.mu.Unlock()
+			return code
+		}
+	}
+}
+
+// onMain runs work on the main thread, between start and end of the program.
+func (s *supervisor) onMain(work func()) bool {
+	done := make(chan struct{})
+	select {
+	case s.main <- func() { work(); close(done) }:
+		<-done
+		return true
+	case <-s.waiters.over:
+		return false
+	}
+}
+
+// failedToStart leaves a container that can be looked at, or nothing of a --rm one.
+func (s *supervisor) failedToStart(err error) {
+	if s.config == nil || s.config.Host.Remove {
+		s.remove()
+		return
+	}
+	s.change(func(st *state.Status) {
+		st.Phase, st.Error, st.ExitCode = state.Created, err.Error(), failure(err).Code
+	})
+	s.unmountAll()
+}
+
+// finish records the end, or removes all of a --rm container, before anyone is
+// told: who saw the exit code finds no trace.
+func (s *supervisor) finish(code int) {
+	s.closeLog()
+	os.Remove(SocketPath(s.containers, s.start.ID))
+	if s.config.Host.Remove {
+		s.remove()
+		return
+	}
+	s.change(func(st *state.Status) {
+		st.Phase, st.ExitCode, st.Finished = state.Exited, code, time.Now().UTC()
+	})
+}
+
+// remove deletes the container's directory. Its files may belong to subordinate
+// ids, so this is done here, where they can be deleted.
+func (s *supervisor) remove() {
+	s.removed = true
+	name := ""
+	if config, err := s.containers.Load(s.start.ID); err == nil {
+		name = config.Name
+		anonymous := config.Volumes()
+		defer func() {
+			if len(anonymous) > 0 {
+				_ = volume.NewStore(s.start.Root).RemoveAnonymous(anonymous, s.containers.VolumeUsers)
+			}
+		}()
+	}
+	s.unmountAll()
+	if err := s.containers.Delete(s.start.ID, name); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo:", err)
+	}
+}
+
+// unmountAll detaches what this process mounted below the container's
+// directory, so that the directories can be deleted.
+func (s *supervisor) unmountAll() {
+	staged, _ := os.ReadDir(filepath.Join(s.dir(), stageDir))
+	places := []string{rootDir, devDir}
+	for _, e := range staged {
+		places = append(places, filepath.Join(stageDir, e.Name()))
+	}
+	for _, place := range places {
+		_ = unix.Unmount(filepath.Join(s.dir(), place), unix.MNT_DETACH)
+	}
+}

@@ -1,0 +1,385 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
+	"bryo/internal/state"
+	"bryo/sandbox"
+)
+
+// serve listens for other bryo commands on the container's control socket. The
+// socket lies in the container's directory, which is the user's alone.
+func (s *supervisor) serve() error {
+	fd, err := listen(SocketPath(s.containers, s.start.ID))
+	if err != nil {
+		return err
+	}
+	// The runtime's own poller serves the listener: no thread waits in accept.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	listener := os.NewFile(uintptr(fd), "control listener")
+	go func() {
+		for {
+			control, err := accept(listener)
+			if err != nil {
+				return
+			}
+			go s.converse(control)
+		}
+	}()
+	return nil
+}
+
+func accept(listener *os.File) (*Control, error) {
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var acceptErr error
+	err = raw.Read(func(l uintptr) bool {
+		fd, _, acceptErr = unix.Accept4(int(l), unix.SOCK_CLOEXEC)
+		return !errors.Is(acceptErr, unix.EAGAIN)
+	})
+	if err = errors.Join(err, acceptErr); err != nil {
+		return nil, err
+	}
+	return newControl(fd)
+}
+
+// converse serves one client until it hangs up.
+func (s *supervisor) converse(control *Control) {
+	defer control.Close()
+	session := &session{supervisor: s, control: control}
+	defer session.end()
+	for {
+		m, files, err := control.Receive()
+		if err != nil {
+			return
+		}
+		if err := session.handle(m, files); err != nil {
+			_ = control.Send(Message{Failed: failure(err)})
+		}
+	}
+}
+
+// session is one client's connection: what it attached to or executed.
+type session struct {
+	*supervisor
+	control *Control
+	client  *client
+	exec    *execution
+}
+
+func (c *session) handle(m Message, files []*os.File) error {
+	switch {
+	case m.Attach != nil:
+		return c.attach(*m.Attach, files)
+	case m.Exec != nil:
+		return c.execute(*m.Exec, files)
+	case m.Stop != nil:
+		go c.stop(*m.Stop)
+	case m.Signal != 0:
+		return c.deliver(syscall.Signal(m.Signal))
+	case m.Resize != nil:
+		c.resize(*m.Resize)
+	case m.Pause, m.Resume:
+		if err := c.freeze(m.Pause); err != nil {
+			return err
+		}
+		return c.control.Send(Message{Done: true})
+	case m.Wait != "":
+		go c.waitFor(m.Wait)
+	case m.Reload:
+		if err := c.reload(); err != nil {
+			return err
+		}
+		return c.control.Send(Message{Done: true})
+	case m.Detach:
+		c.end()
+	}
+	closeAll(files)
+	return nil
+}
+
+// end takes a client away from the container's outputs.
+func (c *session) end() {
+	if c.client == nil {
+		return
+	}
+	c.outputs.remove(c.client)
+	if c.client.queue != nil {
+		close(c.client.queue)
+	}
+	c.client = nil
+}
+
+func (c *session) attach(a Attach, files []*os.File) error {
+	c.mu.Lock()
+	stdio, running := c.stdio, c.sandbox != nil
+	c.mu.Unlock()
+	if !running {
+		closeAll(files)
+		return errors.New("container is not running")
+	}
+	joined := clientOf(a, files)
+	joined.gone = func() { c.control.Close() }
+	joined.decouple()
+	c.client = joined
+	c.outputs.add(joined)
+	if joined.stdin != nil {
+		// The program sees the end of input when it was started for one client's
+		// input (docker's StdinOnce): a container started with -i.
+		stdio.feedInput(joined.stdin, c.config.Process.Stdin && !c.config.Process.Tty)
+	}
+	if a.Size != nil {
+		c.resize(*a.Size)
+	}
+	go c.waitFor(WaitNextExit)
+	return c.control.Send(Message{Started: &Started{PID: c.pid()}})
+}
+
+// clientOf takes the files in their order: those that were announced.
+func clientOf(a Attach, files []*os.File) *client {
+	c := &client{}
+	next := func(announced bool) *os.File {
+		if !announced || len(files) == 0 {
+			return nil
+		}
+		f := files[0]
+		files = files[1:]
+		return f
+	}
+	c.stdin, c.stdout, c.stderr = next(a.Stdin), next(a.Stdout), next(a.Stderr)
+	closeAll(files)
+	return c
+}
+
+func (s *supervisor) pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sandbox == nil {
+		return 0
+	}
+	return s.sandbox.PID()
+}
+
+func (c *session) deliver(sig syscall.Signal) error {
+	if c.exec != nil {
+		return c.exec.process.Signal(sig)
+	}
+	if c.client != nil {
+		// An attached terminal's Ctrl-C means what it does to a plain command.
+		c.signal(sig)
+		return nil
+	}
+	if err := c.kill(sig); err != nil {
+		return err
+	}
+	return c.control.Send(Message{Done: true})
+}
+
+func (c *session) resize(size Size) {
+	if c.exec != nil {
+		_ = c.exec.process.Resize(size)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sandbox != nil {
+		_ = c.sandbox.Resize(size)
+	}
+}
+
+// kill sends a signal to the container's first process as it is.
+func (s *supervisor) kill(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sandbox == nil {
+		return errors.New("container is not running")
+	}
+	if sig == unix.SIGKILL {
+		s.stopped = true // docker: killed by hand is not restarted
+	}
+	return s.sandbox.Signal(sig)
+}
+
+// signal passes one on. The kernel drops signals that PID 1 of a namespace has
+// no handler for; a user who presses Ctrl-C means what it does to every other
+// program, so the default action is carried out here.
+func (s *supervisor) signal(sig syscall.Signal) {
+	s.mu.Lock()
+	box := s.sandbox
+	s.mu.Unlock()
+	if box == nil {
+		return
+	}
+	switch sig {
+	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
+		if !s.config.Host.Init && !linux.HandlesSignal(box.PID(), sig) {
+			s.killedBy.Store(int32(sig))
+			_ = box.Signal(unix.SIGKILL)
+			return
+		}
+	}
+	_ = box.Signal(sig)
+}
+
+func (s *supervisor) passSignals(c chan os.Signal) {
+	for sig := range c {
+		s.setStopped()
+		s.signal(sig.(syscall.Signal))
+	}
+}
+
+func (s *supervisor) setStopped() {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+}
+
+// followStarter serves the command that started us. A foreground container ends
+// with it, unless it said that it detaches.
+func (s *supervisor) followStarter() {
+	session := &session{supervisor: s, control: s.control, client: s.firstClient()}
+	for {
+		m, files, err := s.control.Receive()
+		if err != nil {
+			break
+		}
+		if m.Detach {
+			s.detached.Store(true)
+			s.outputs.mu.Lock()
+			s.outputs.last, s.outputs.clients = false, nil
+			s.outputs.mu.Unlock()
+			continue
+		}
+		_ = session.handle(m, files)
+	}
+	if s.start.Foreground && !s.detached.Load() {
+		s.setStopped()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.sandbox != nil {
+			_ = s.sandbox.Signal(unix.SIGKILL)
+		}
+	}
+}
+
+func (s *supervisor) firstClient() *client {
+	if s.start.Foreground {
+		return &client{}
+	}
+	return nil
+}
+
+// stop ends the container: the signal, then SIGKILL when its time is up. A
+// program that is PID 1 and does not handle the signal is not waited for.
+func (c *session) stop(order Stop) {
+	c.setStopped()
+	if c.status.Phase == state.Paused {
+		_ = c.freeze(false)
+	}
+	sig := syscall.Signal(order.Signal)
+	c.mu.Lock()
+	box := c.sandbox
+	c.mu.Unlock()
+	if box != nil {
+		if c.config.Host.Init || linux.HandlesSignal(box.PID(), sig) || sig == unix.SIGKILL {
+			_ = box.Signal(sig)
+		} else {
+			// Nothing would happen but waiting (see pid_namespaces(7)).
+			_ = box.Signal(unix.SIGKILL)
+		}
+		c.killAfter(box, order.Timeout)
+	}
+	<-c.waiters.over
+	_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
+}
+
+func (c *session) killAfter(box *sandbox.Container, seconds int) {
+	if seconds < 0 {
+		return
+	}
+	select {
+	case <-c.waiters.over:
+	case <-time.After(time.Duration(seconds) * time.Second):
+		_ = box.Signal(unix.SIGKILL)
+	}
+}
+
+// waitFor answers with the exit code when the condition has come.
+func (c *session) waitFor(condition string) {
+	if condition == WaitHealthy {
+		c.waitHealthy()
+		return
+	}
+	<-c.waiters.over
+	_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
+}
+
+// reload reads the configuration again after `update` or `rename` wrote it.
+func (s *supervisor) reload() error {
+	config, err := s.containers.Load(s.start.ID)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = config
+	return nil
+}
+
+// waiters are told when the container is over for good.
+type waiters struct {
+	over chan struct{}
+	once *sync.Once
+	code int
+}
+
+func newWaiters() waiters { return waiters{over: make(chan struct{}), once: &sync.Once{}} }
+
+// release wakes all and gives them a moment to hear of it before we are gone.
+func (w *waiters) release(code int) {
+	w.once.Do(func() {
+		w.code = code
+		close(w.over)
+	})
+	time.Sleep(lastWords)
+}
+
+// lastWords is the time that goroutines have to send the exit code.
+const lastWords = 2 * time.Millisecond
+
+// freeze stops or continues all processes of the container.
+func (s *supervisor) freeze(stop bool) error {
+	s.mu.Lock()
+	box, phase := s.sandbox, s.status.Phase
+	s.mu.Unlock()
+	switch {
+	case box == nil:
+		return errors.New("container is not running")
+	case stop && phase == state.Paused:
+		return errors.New("container is already paused")
+	case !stop && phase != state.Paused:
+		return errors.New("container is not paused")
+	}
+	sig, next := unix.SIGSTOP, state.Paused
+	if !stop {
+		sig, next = unix.SIGCONT, state.Running
+	}
+	if err := linux.SignalNamespace(box.PID(), sig); err != nil {
+		return fmt.Errorf("signal all processes: %w", err)
+	}
+	s.change(func(st *state.Status) { st.Phase = next })
+	return nil
+}
