@@ -1,0 +1,122 @@
+package stack
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// device is the TUN whose far end is the container's default route. Every
+// packet on it is preceded by a virtio_net_hdr (see vnet.go), so that one
+// read or write carries up to 64 KiB of one TCP stream, although the
+// container sees an ordinary MTU.
+type device struct {
+	fd   int
+	name string
+}
+
+// openDevice makes the TUN. It must run on a thread that is in the
+// container's network namespace: a TUN belongs to the namespace of the thread
+// that opened it.
+func openDevice(name string) (*device, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+	}
+	d := &device{fd: fd, name: name}
+	if err := d.configure(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *device) configure() error {
+	req, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return fmt.Errorf("name device %q: %w", d.name, err)
+	}
+	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(d.fd, unix.TUNSETIFF, req); err != nil {
+		return fmt.Errorf("make device %s: TUNSETIFF: %w", d.name, err)
+	}
+	const offload = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	if err := unix.IoctlSetInt(d.fd, unix.TUNSETOFFLOAD, offload); err != nil {
+		return fmt.Errorf("make device %s: TUNSETOFFLOAD: %w", d.name, err)
+	}
+	return nil
+}
+
+// read takes one packet with its virtio header. Nothing there is EAGAIN.
+//
+// The raw system call is on purpose: the descriptor never blocks, so telling
+// Go's scheduler about each call costs more than it saves.
+func (d *device) read(b []byte) (int, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(d.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+func (d *device) writev(iov []unix.Iovec) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(d.fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// makeDevice makes the TUN and brings it and lo up, with addresses and
+// default routes. It runs on a thread in the container's namespace.
+func makeDevice(cfg *Config) (*device, error) {
+	d, err := openDevice(cfg.Device)
+	if err != nil {
+		return nil, err
+	}
+	index, err := linkIndex(cfg.Device)
+	if err == nil {
+		err = submit(attachment(cfg, index)...)
+	}
+	if err != nil {
+		unix.Close(d.fd)
+		return nil, fmt.Errorf("set up device %s: %w", cfg.Device, err)
+	}
+	return d, nil
+}
+
+// attachment is what has to be asked from the kernel, in order.
+func attachment(cfg *Config, index int) []*request {
+	plan := []*request{linkUp(loopbackIndex, 0), noLinkLocal(index), linkUp(index, cfg.MTU)}
+	for _, a := range cfg.Addresses {
+		plan = append(plan, addAddress(index, a))
+	}
+	for _, g := range cfg.Gateways {
+		plan = append(plan, addDefaultRoute(index, g))
+	}
+	for _, r := range plan {
+		r.soft = r.family == unix.AF_INET6
+	}
+	return plan
+}
+
+// loopbackIndex is what lo has in every network namespace.
+const loopbackIndex = 1
+
+func linkIndex(name string) (int, error) {
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req); err != nil {
+		return 0, fmt.Errorf("SIOCGIFINDEX: %w", err)
+	}
+	return int(req.Uint32()), nil
+}

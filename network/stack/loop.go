@@ -1,0 +1,173 @@
+package stack
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A source is what owns a descriptor that the loop watches.
+type source interface {
+	ready(events uint32)
+}
+
+// loop is the one thread of the stack: it waits for the device and for all
+// host sockets together, and everything else runs in its turns. A packet is
+// carried from one side to the other without waking up another thread, which
+// is what a round trip through a user-mode stack otherwise pays for.
+type loop struct {
+	epoll   int
+	sources []watched // by descriptor
+	timers  timers
+	now     instant
+	again   []source // have more to do in the next turn
+
+	wake int // eventfd
+	mu   sync.Mutex
+	jobs []func()
+}
+
+// watched remembers who owns a descriptor, and since when: a descriptor that
+// was closed and opened again within one turn must not get the old events.
+type watched struct {
+	source source
+	age    int32
+}
+
+const (
+	// Edge-triggered, all directions at once: one epoll_ctl per socket.
+	watchAll = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+	hungUp   = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+)
+
+func (l *loop) open() error {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("make epoll: %w", err)
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(epoll)
+		return fmt.Errorf("make eventfd: %w", err)
+	}
+	l.epoll, l.wake, l.now = epoll, wake, monotonic()
+	if err := l.watch(wake, waker{l}, unix.EPOLLIN); err != nil {
+		l.close()
+		return err
+	}
+	return nil
+}
+
+func (l *loop) close() {
+	unix.Close(l.epoll)
+	unix.Close(l.wake)
+}
+
+// watch starts to tell s what happens on fd. Closing fd ends it.
+func (l *loop) watch(fd int, s source, events uint32) error {
+	for fd >= len(l.sources) {
+		l.sources = append(l.sources, watched{})
+	}
+	w := &l.sources[fd]
+	w.source = s
+	w.age++
+	ev := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: w.age}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("watch descriptor: %w", err)
+	}
+	return nil
+}
+
+// forget closes fd; events of it that are already on their way are lost.
+func (l *loop) forget(fd int) {
+	l.sources[fd].source = nil
+	l.sources[fd].age++
+	unix.Close(fd)
+}
+
+// turn waits for events and hands them out. It returns after one batch.
+func (l *loop) turn(events []unix.EpollEvent) error {
+	n, err := unix.EpollWait(l.epoll, events, l.patience())
+	if err != nil && err != unix.EINTR {
+		return fmt.Errorf("wait for events: %w", err)
+	}
+	l.now = monotonic()
+	more := l.again
+	l.again = nil
+	for _, s := range more {
+		s.ready(0)
+	}
+	for _, ev := range events[:max(n, 0)] {
+		if w := l.sources[ev.Fd]; w.age == ev.Pad && w.source != nil {
+			w.source.ready(ev.Events)
+		}
+	}
+	l.timers.fire(l.now)
+	return nil
+}
+
+// patience is how long the loop may wait, in milliseconds.
+func (l *loop) patience() int {
+	if len(l.again) > 0 {
+		return 0
+	}
+	if len(l.timers) == 0 {
+		return -1
+	}
+	wait := l.timers[0].at - l.now
+	return int(min(max(wait+999_999, 0)/1_000_000, 60_000))
+}
+
+// do runs fn in the loop, soon. It is the only way in for other goroutines.
+func (l *loop) do(fn func()) {
+	l.mu.Lock()
+	l.jobs = append(l.jobs, fn)
+	l.mu.Unlock()
+	var one = [8]byte{1}
+	unix.Write(l.wake, one[:])
+}
+
+// waker runs what do left.
+type waker struct{ l *loop }
+
+func (w waker) ready(uint32) {
+	var b [8]byte
+	unix.Read(w.l.wake, b[:])
+	w.l.mu.Lock()
+	jobs := w.l.jobs
+	w.l.jobs = nil
+	w.l.mu.Unlock()
+	for _, fn := range jobs {
+		fn()
+	}
+}
+
+func monotonic() instant {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}
+
+// Host sockets never block, so the system calls on them are raw: Go's
+// scheduler need not be told, and a turn costs what the kernel costs.
+
+func recv(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func send(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+// socketError takes the pending error of a socket (SO_ERROR).
+func socketError(fd int) unix.Errno {
+	e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return unix.EBADF
+	}
+	return unix.Errno(e)
+}
