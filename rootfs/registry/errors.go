@@ -162,7 +162,7 @@ func explainTLS(err error, certsDir string) (cause error, cure string) {
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError
 	var roots x509.SystemRootsError
-	var alert tls.AlertError
+	var remote *net.OpError
 	addCA := "put the authority's certificate into " + certsDir + "/ca.crt"
 	switch {
 	case errors.As(err, &unknown):
@@ -181,8 +181,8 @@ func explainTLS(err error, certsDir string) (cause error, cure string) {
 		return fmt.Errorf("certificate is for %s, not for %s", clean(strings.Join(names, ", "), 200), host.Host), ""
 	case errors.As(err, &roots):
 		return errors.New("this machine has no certificate authorities"), "install ca-certificates, or " + addCA
-	case errors.As(err, &alert):
-		return fmt.Errorf("the registry ended the TLS handshake: %w", alert),
+	case errors.As(err, &remote) && remote.Op == "remote error":
+		return fmt.Errorf("the registry ended the TLS handshake: %w", remote.Err),
 			"if it wants a client certificate: put client.cert and client.key into " + certsDir
 	case errors.As(err, &invalid), errors.As(err, new(*tls.CertificateVerificationError)):
 		return err, addCA

@@ -180,8 +180,10 @@ func (i *Image) Close() error {
 	if i.lock == nil {
 		return nil
 	}
-	os.Remove(i.lock.Name())
-	return i.lock.Close()
+	lock := i.lock
+	i.lock = nil
+	os.Remove(lock.Name())
+	return lock.Close()
 }
 
 // Reference is the name that was pulled, as given.

@@ -147,8 +147,11 @@ type shape struct {
 // index, a media type in the text that contradicts the header.
 func checkManifest(data []byte, header, want types.MediaType) (Manifest, error) {
 	var m Manifest
-	if header.IsSchema1() {
+	switch {
+	case header.IsSchema1():
 		return m, errSchema1
+	case header != "" && !slices.Contains(accepted, header):
+		return m, fmt.Errorf("media type %q: %w", clean(string(header), 100), ErrUnsupported)
 	}
 	if err := conf.CheckJSON(data); err != nil {
 		return m, fmt.Errorf("%w: %w", err, ErrVerify)

@@ -17,7 +17,7 @@ func ParsePlatform(s string) (v1.Platform, error) {
 	}
 	parts := strings.Split(strings.ToLower(s), "/")
 	for _, p := range parts {
-		if p == "" || len(parts) > 3 || strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789_-.") != "" {
+		if p == "" || len(parts) > 3 || p[0] == '.' || strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789_-.") != "" {
 			return v1.Platform{}, fmt.Errorf("platform %q: write OS/ARCH[/VARIANT], as linux/arm64", clean(s, 60))
 		}
 	}

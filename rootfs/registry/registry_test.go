@@ -187,7 +187,7 @@ func pullAll(t *testing.T, ref reference.Reference, o Options) (*Image, [][]byte
 	if err != nil {
 		return nil, nil, err
 	}
-	t.Cleanup(func() { img.Close() })
+	defer img.Close()
 	layers, err := img.Layers()
 	if err != nil {
 		return img, nil, err
@@ -254,4 +254,13 @@ func TestPushPull(t *testing.T) {
 	if err != nil || d.Digest != digest {
 		t.Errorf("head %v, %v", d, err)
 	}
+}
+
+func mustRef(t *testing.T, name string) reference.Reference {
+	t.Helper()
+	r, err := reference.Parse(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

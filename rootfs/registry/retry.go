@@ -20,7 +20,7 @@ const (
 	maxRetryAfter = 30 * time.Second // a longer wait is said in the error instead of waited for
 	maxErrorBody  = 16 << 10
 
-	errorBodyTimeout = 10 * time.Second // the status line is the news; its text may be left out
+	errorBodyTimeout = 5 * time.Second // the status line is the news; its text may be left out
 )
 
 // retry runs f until it succeeds, fails for good, or has been tried maxTries

@@ -26,6 +26,10 @@ const (
 	tailTimeout = 2 * time.Second
 )
 
+// errNoRange: the registry answers a Range with something else. The whole blob
+// is asked for once more, and what we have of it skipped.
+var errNoRange = errors.New("the registry cannot resume, starting over")
+
 // spool is the download of one blob. A goroutine writes the partial file as
 // fast as the registry sends; readers follow it in the same file. So the
 // network never waits for the unpacking, memory stays at one buffer, and two
@@ -93,7 +97,9 @@ func (p *spool) download() (err error) {
 	p.mu.Unlock()
 	p.moved.Broadcast()
 	if err := p.fill(file); err != nil {
-		if p.s.opts.PartialDir != "" && file.have > 0 {
+		if errors.Is(err, ErrVerify) {
+			_ = file.discard()
+		} else if p.s.opts.PartialDir != "" && file.have > 0 {
 			_ = file.mark() // all that came counts for the next pull
 		}
 		return p.foreign(p.s.fail("get blob", blob, err))
@@ -117,9 +123,14 @@ func (p *spool) fill(file *partial) error {
 	ranges := true
 	for n := 1; file.have < p.desc.Size; n++ {
 		before := file.have
-		err := p.fetch(file, &ranges)
+		err := p.fetch(file, ranges)
 		if err == nil {
 			continue // fetch only returns nil with all bytes
+		}
+		if ranges && errors.Is(err, errNoRange) {
+			ranges = false
+			p.s.opts.Progress.Note(p.desc.Digest.String() + ": " + err.Error())
+			continue
 		}
 		if file.have-before >= minProgress {
 			n = 1
@@ -135,29 +146,26 @@ func (p *spool) fill(file *partial) error {
 }
 
 // fetch makes one request, from where the file ends, and copies its body.
-func (p *spool) fetch(file *partial, ranges *bool) error {
+func (p *spool) fetch(file *partial, ranges bool) error {
 	ctx, alive, stop := withTimeout(p.ctx, p.s.opts.StallTimeout+headerTimeout)
 	defer stop()
 	q := request{method: http.MethodGet, url: p.s.url("blobs/" + p.desc.Digest.String()), header: http.Header{},
 		ok: []int{http.StatusOK, http.StatusPartialContent}}
-	if *ranges && file.have > 0 {
+	if ranges && file.have > 0 {
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-", file.have))
 	}
 	resp, err := p.s.try(ctx, q)
 	if err != nil {
-		if st := (*status)(nil); errors.As(err, &st) && st.code == http.StatusRequestedRangeNotSatisfiable && *ranges {
-			*ranges = false
-			return io.ErrUnexpectedEOF
+		if st := (*status)(nil); errors.As(err, &st) && st.code == http.StatusRequestedRangeNotSatisfiable {
+			return fmt.Errorf("%w: %w", errNoRange, err)
 		}
 		return stalled(ctx, err)
 	}
 	defer resp.Body.Close()
 	skip, err := p.checkAnswer(resp, file.have)
 	if err != nil {
-		if resp.StatusCode == http.StatusPartialContent && *ranges {
-			*ranges = false // a registry that cannot count: take the whole
-			p.s.opts.Progress.Retry("get blob "+p.desc.Digest.String(), err, 0)
-			return io.ErrUnexpectedEOF
+		if resp.StatusCode == http.StatusPartialContent {
+			err = fmt.Errorf("%w: %w", errNoRange, err)
 		}
 		return err
 	}
