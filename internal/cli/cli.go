@@ -166,22 +166,38 @@ func wrapUsage(command *cli.Command, err error) error {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
+		attachCommand(),
+		containerCommand(),
+		createCommand(),
 		doctorCommand(),
+		execCommand(),
+		helloCommand(),
 		historyCommand(),
 		imageCommand(),
 		imagesCommand("images"),
 		importCommand(),
+		inspectCommand(),
+		killCommand(),
 		loadCommand(),
 		loginCommand(),
 		logoutCommand(),
+		pauseCommand(true),
+		psCommand("ps"),
 		pullCommand(),
 		pushCommand(),
+		removeCommand(),
+		renameCommand(),
+		restartCommand(),
 		rmiCommand(),
 		runCommand(),
 		saveCommand(),
+		startCommand(),
+		stopCommand(),
 		tagCommand(),
+		pauseCommand(false),
 		versionCommand(),
 		volumeCommand(),
+		waitCommand(),
 	}
 }
 

@@ -93,6 +93,7 @@ func containerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "pull", Value: "missing", Usage: "pull policy: always, missing, never"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress while pulling"},
 		&cli.BoolFlag{Name: "read-only", Usage: "mount the root read-only"},
+		&cli.StringFlag{Name: "restart", Usage: "restart policy: no, on-failure[:N], always, unless-stopped"},
 		&cli.BoolFlag{Name: "rm", Usage: "remove the container and its anonymous volumes when it ends"},
 		&cli.StringSliceFlag{Name: "security-opt", Usage: "security options"},
 		&cli.StringFlag{Name: "shm-size", Usage: "size of /dev/shm"},
@@ -139,7 +140,7 @@ var (
 		"health-start-interval", "health-start-period", "health-timeout", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
 		"isolation", "kernel-memory", "link", "link-local-ip", "log-driver", "log-opt", "mac-address", "memory",
 		"memory-reservation", "memory-swap", "memory-swappiness", "network-alias", "pids-limit", "publish",
-		"restart", "runtime", "storage-opt", "volume-driver", "volumes-from",
+		"runtime", "storage-opt", "volume-driver", "volumes-from",
 	}
 )
 
@@ -201,24 +202,33 @@ func processOf(c *cli.Context, r *engine.RunRequest) error {
 	p := &r.Process
 	p.Tty, p.Stdin = c.Bool("tty"), c.Bool("interactive")
 	p.User, p.WorkDir, p.Groups = c.String("user"), c.String("workdir"), c.StringSlice("group-add")
-	for _, file := range c.StringSlice("env-file") {
-		entries, err := readEnvFile(file)
-		if err != nil {
-			return err
-		}
-		p.Env = append(p.Env, entries...)
-	}
-	for _, entry := range c.StringSlice("env") {
-		entry, err := envEntry(entry)
-		if err != nil {
-			return err
-		}
-		p.Env = append(p.Env, entry)
+	var err error
+	if p.Env, err = environmentOf(c); err != nil {
+		return err
 	}
 	if p.WorkDir != "" && !filepath.IsAbs(p.WorkDir) {
 		return usageError(fmt.Sprintf("the working directory '%s' is invalid, it needs to be an absolute path", p.WorkDir))
 	}
 	return nil
+}
+
+// environmentOf reads --env-file and then --env.
+func environmentOf(c *cli.Context) (env []string, err error) {
+	for _, file := range c.StringSlice("env-file") {
+		entries, err := readEnvFile(file)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, entries...)
+	}
+	for _, entry := range c.StringSlice("env") {
+		entry, err := envEntry(entry)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, entry)
+	}
+	return env, nil
 }
 
 // envEntry completes a bare NAME from the caller's environment; when it is not
@@ -291,6 +301,13 @@ func identityOf(c *cli.Context, r *engine.RunRequest) error {
 			return err
 		}
 	}
+	var err error
+	if h.Restart, err = restartPolicy(c.String("restart")); err != nil {
+		return err
+	}
+	if h.Remove && h.Restart.Name != "" {
+		return usageError("conflicting options: cannot specify both --restart and --rm")
+	}
 	if c.IsSet("stop-timeout") {
 		seconds := c.Int("stop-timeout")
 		h.StopTimeout = &seconds
@@ -306,12 +323,37 @@ func identityOf(c *cli.Context, r *engine.RunRequest) error {
 		}
 		labels = append(lines, labels...)
 	}
-	var err error
 	if h.Labels, err = keyValues("label", labels); err != nil {
 		return err
 	}
 	h.Annotations, err = keyValues("annotation", c.StringSlice("annotation"))
 	return err
+}
+
+// restartPolicy reads docker's --restart.
+func restartPolicy(text string) (state.Restart, error) {
+	name, max, counted := strings.Cut(text, ":")
+	switch name {
+	case "", state.RestartNo:
+		if !counted {
+			return state.Restart{}, nil
+		}
+	case state.RestartAlways, state.RestartUnlessStopped:
+		if !counted {
+			return state.Restart{Name: name}, nil
+		}
+		return state.Restart{}, usageError("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+	case state.RestartOnFailure:
+		n := 0
+		if counted {
+			var err error
+			if n, err = strconv.Atoi(max); err != nil || n < 0 {
+				return state.Restart{}, usageError("invalid restart policy: maximum retry count must be a positive integer")
+			}
+		}
+		return state.Restart{Name: name, Max: n}, nil
+	}
+	return state.Restart{}, usageError(fmt.Sprintf("invalid restart policy: unknown policy '%s'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'", printable(text)))
 }
 
 func keyValues(what string, list []string) (map[string]string, error) {

@@ -22,18 +22,19 @@ const Role = "image"
 
 // Operations.
 const (
-	OpPull         = "pull"
-	OpPush         = "push"
-	OpLoad         = "load"
-	OpSave         = "save"
-	OpImport       = "import"
-	OpRemove       = "remove"
-	OpTag          = "tag"
-	OpPrune        = "prune"
-	OpVolumeRemove = "volume-remove"
-	OpVolumePrune  = "volume-prune"
-	OpMapped       = "mapped"
-	OpManifest     = "manifest"
+	OpPull            = "pull"
+	OpPush            = "push"
+	OpLoad            = "load"
+	OpSave            = "save"
+	OpImport          = "import"
+	OpRemove          = "remove"
+	OpTag             = "tag"
+	OpPrune           = "prune"
+	OpContainerRemove = "container-remove"
+	OpVolumeRemove    = "volume-remove"
+	OpVolumePrune     = "volume-prune"
+	OpMapped          = "mapped"
+	OpManifest        = "manifest"
 )
 
 // Request is what the role reads from its first descriptor.
@@ -132,6 +133,10 @@ type (
 		Reclaimed int64
 	}
 
+	ContainerRemoveArgs struct {
+		ID, Name string
+		Volumes  bool
+	}
 	VolumeRemoveArgs struct {
 		Names []string
 		Force bool

@@ -173,6 +173,31 @@ func (d Dir) Sweep() {
 	}
 }
 
+// Rename gives a container another name. The new one is taken first: there is no
+// moment without a name.
+func (d Dir) Rename(c *Config, name string) error {
+	if err := d.takeName(name, c.ID); err != nil {
+		return err
+	}
+	old := c.Name
+	c.Name = name
+	if err := writeJSON(filepath.Join(d.Path(c.ID), "config.json"), c); err != nil {
+		c.Name = old
+		d.Release(name, c.ID)
+		return fmt.Errorf("rename container %s: %w", old, err)
+	}
+	d.Release(old, c.ID)
+	return nil
+}
+
+// Save replaces the config of a container, for `update`.
+func (d Dir) Save(c *Config) error {
+	if err := writeJSON(filepath.Join(d.Path(c.ID), "config.json"), c); err != nil {
+		return fmt.Errorf("update container %s: %w", c.Name, err)
+	}
+	return nil
+}
+
 // Load reads the config of one container by its full id.
 func (d Dir) Load(id string) (*Config, error) {
 	var c Config
@@ -293,6 +318,24 @@ type Status struct {
 	Error      string           `json:"error,omitempty"`
 	OOMKilled  bool             `json:"oomKilled,omitempty"`
 	Restarts   int              `json:"restarts,omitempty"`
+	Health     *Health          `json:"health,omitempty"`
+	// StoppedByUser: stop or kill ended it; "unless-stopped" does not start it again.
+	StoppedByUser bool `json:"stoppedByUser,omitempty"`
+}
+
+// Health is what the health check found, docker's fields.
+type Health struct {
+	Status        string        `json:"Status"` // starting, healthy, unhealthy
+	FailingStreak int           `json:"FailingStreak"`
+	Log           []HealthProbe `json:"Log"`
+}
+
+// HealthProbe is one run of the check.
+type HealthProbe struct {
+	Start    time.Time `json:"Start"`
+	End      time.Time `json:"End"`
+	ExitCode int       `json:"ExitCode"`
+	Output   string    `json:"Output"`
 }
 
 // WriteStatus replaces the status file atomically. It is not synced: after a

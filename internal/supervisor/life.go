@@ -151,6 +151,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	s.killedBy.Store(0)
 	s.change(func(st *state.Status) {
 		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
+		st.StoppedByUser = false
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
 	})
 	return nil

@@ -177,12 +177,12 @@ func (c *session) deliver(sig syscall.Signal) error {
 	if c.exec != nil {
 		return c.exec.process.Signal(sig)
 	}
-	if c.client != nil {
-		// An attached terminal's Ctrl-C means what it does to a plain command.
+	if c.control == c.supervisor.control {
+		// Ctrl-C in front of `run` means what it does to a plain command.
 		c.signal(sig)
 		return nil
 	}
-	if err := c.kill(sig); err != nil {
+	if err := c.kill(sig); err != nil || c.client != nil {
 		return err
 	}
 	return c.control.Send(Message{Done: true})
@@ -208,7 +208,7 @@ func (s *supervisor) kill(sig syscall.Signal) error {
 		return errors.New("container is not running")
 	}
 	if sig == unix.SIGKILL {
-		s.stopped = true // docker: killed by hand is not restarted
+		s.stopped, s.status.StoppedByUser = true, true // docker: killed by hand is not restarted
 	}
 	return s.sandbox.Signal(sig)
 }
@@ -243,14 +243,14 @@ func (s *supervisor) passSignals(c chan os.Signal) {
 
 func (s *supervisor) setStopped() {
 	s.mu.Lock()
-	s.stopped = true
+	s.stopped, s.status.StoppedByUser = true, true
 	s.mu.Unlock()
 }
 
 // followStarter serves the command that started us. A foreground container ends
 // with it, unless it said that it detaches.
 func (s *supervisor) followStarter() {
-	session := &session{supervisor: s, control: s.control, client: s.firstClient()}
+	session := &session{supervisor: s, control: s.control}
 	for {
 		m, files, err := s.control.Receive()
 		if err != nil {
@@ -273,13 +273,6 @@ func (s *supervisor) followStarter() {
 			_ = s.sandbox.Signal(unix.SIGKILL)
 		}
 	}
-}
-
-func (s *supervisor) firstClient() *client {
-	if s.start.Foreground {
-		return &client{}
-	}
-	return nil
 }
 
 // stop ends the container: the signal, then SIGKILL when its time is up. A

@@ -3,23 +3,237 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"bryo/internal/images"
+	"bryo/rootfs/archive"
 	"bryo/rootfs/image"
+	"bryo/rootfs/reference"
+	"bryo/rootfs/registry"
+	"bryo/rootfs/registry/progress"
+	"bryo/rootfs/store"
 )
 
-var errPending = errors.New("archives: pending")
-
-func (r *role) makeHello(ctx context.Context) (*images.PullResult, error) { return nil, errPending }
-func (r *role) pullArchive(ctx context.Context, transport, place string, a images.PullArgs) (*images.PullResult, error) {
-	return nil, errPending
+// makeHello serves `run hello` on a machine that reaches no registry: the image
+// is made from this very program.
+func (r *role) makeHello(ctx context.Context) (*images.PullResult, error) {
+	img, err := archive.Hello("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	record, err := r.store.Import(ctx, img, store.ImportOptions{Names: []string{hello}})
+	return &images.PullResult{Record: record, Updated: true}, err
 }
-func load(ctx context.Context, r *role) (any, error)      { return nil, errPending }
-func save(ctx context.Context, r *role) (any, error)      { return nil, errPending }
-func importTar(ctx context.Context, r *role) (any, error) { return nil, errPending }
-func push(ctx context.Context, r *role) (any, error)      { return nil, errPending }
-func mapped(ctx context.Context, r *role) (any, error)    { return nil, errPending }
 
-func (r *role) importContainersStorage(ctx context.Context, name string) (*image.Record, error) {
-	return nil, errPending
+func (r *role) pullArchive(ctx context.Context, transport, place string, a images.PullArgs) (*images.PullResult, error) {
+	source, err := archive.Open(transport+":"+place, archive.Options{Platform: a.Platform, TempDir: r.partialDir()})
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close()
+	if len(source.Images) != 1 {
+		return nil, fmt.Errorf("%s:%s holds %d images: load it, or name one", transport, place, len(source.Images))
+	}
+	record, err := r.store.Import(ctx, source.Images[0], store.ImportOptions{})
+	return &images.PullResult{Record: record, Updated: true}, err
+}
+
+func load(ctx context.Context, r *role) (any, error) {
+	a, err := args[images.LoadArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	var source *archive.Archive
+	options := archive.Options{Platform: a.Platform, TempDir: r.partialDir()}
+	if a.Path == "" {
+		source, err = archive.Read(os.Stdin, options)
+	} else {
+		source, err = archive.Open(a.Path, options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close()
+	var result images.LoadResult
+	for _, img := range source.Images {
+		record, err := r.store.Import(ctx, img, store.ImportOptions{Names: img.Names})
+		if err != nil {
+			return nil, err
+		}
+		result.Loaded = append(result.Loaded, loaded(img.Names, record)...)
+	}
+	return result, nil
+}
+
+func loaded(names []string, record *image.Record) (lines []string) {
+	for _, name := range names {
+		if ref, err := reference.Parse(name); err == nil {
+			name = ref.Familiar()
+		}
+		lines = append(lines, "Loaded image: "+name)
+	}
+	if len(lines) == 0 {
+		lines = append(lines, "Loaded image ID: sha256:"+record.ID)
+	}
+	return lines
+}
+
+func importTar(ctx context.Context, r *role) (any, error) {
+	a, err := args[images.ImportArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	var in io.Reader = os.Stdin
+	if a.Path != "-" {
+		f, err := os.Open(a.Path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	img, err := archive.Import(in, archive.ImportOptions{
+		Changes: a.Changes, Message: a.Message, Platform: a.Platform, TempDir: r.partialDir(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	var names []string
+	if a.Reference != "" {
+		names = []string{a.Reference}
+	}
+	record, err := r.store.Import(ctx, img, store.ImportOptions{Names: names, Comment: a.Message})
+	if err != nil {
+		return nil, err
+	}
+	return images.ImportResult{ID: record.ID}, nil
+}
+
+// save writes images as docker save does.
+func save(ctx context.Context, r *role) (any, error) {
+	a, err := args[images.SaveArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	var list []archive.SaveImage
+	for _, name := range a.References {
+		img, names, err := r.stored(name, a.Platform)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, archive.SaveImage{Image: img, Names: names})
+	}
+	if a.Path == "" {
+		return nil, archive.Save(ctx, os.Stdout, list)
+	}
+	// Whole or not at all: a cut archive must not be taken for a good one.
+	f, err := os.CreateTemp(filepath.Dir(a.Path), ".save-")
+	if err != nil {
+		return nil, fmt.Errorf("save to %s: %w", a.Path, err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := archive.Save(ctx, f, list); err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(0o600); err != nil {
+		return nil, err
+	}
+	return nil, os.Rename(f.Name(), a.Path)
+}
+
+// push uploads one name, or all tags of its repository.
+func push(ctx context.Context, r *role) (any, error) {
+	a, err := args[images.PushArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := r.pushTargets(a)
+	if err != nil {
+		return nil, err
+	}
+	var result images.PushResult
+	for _, ref := range refs {
+		digest, err := r.pushOne(ctx, ref, a)
+		if err != nil {
+			return nil, err
+		}
+		result.Digests = append(result.Digests, digest)
+	}
+	return result, nil
+}
+
+func (r *role) pushTargets(a images.PushArgs) ([]reference.Reference, error) {
+	if !a.AllTags {
+		ref, err := reference.Parse(a.Reference)
+		return []reference.Reference{ref}, err
+	}
+	name, err := reference.ParseName(a.Reference)
+	if err != nil {
+		return nil, err
+	}
+	if !name.IsNameOnly() {
+		return nil, errors.New("tag can't be used with --all-tags/-a")
+	}
+	list, err := image.List(r.request.Root)
+	if err != nil {
+		return nil, err
+	}
+	var refs []reference.Reference
+	for _, img := range list {
+		for _, n := range img.Names {
+			if ref, err := reference.Parse(n); err == nil && ref.Name() == name.Name() {
+				refs = append(refs, ref)
+			}
+		}
+	}
+	if len(refs) == 0 {
+		return nil, fmt.Errorf("an image does not exist locally with the tag: %s", name.FamiliarName())
+	}
+	return refs, nil
+}
+
+func (r *role) pushOne(ctx context.Context, ref reference.Reference, a images.PushArgs) (string, error) {
+	img, _, err := r.stored(ref.String(), a.Platform)
+	if err != nil {
+		return "", fmt.Errorf("an image does not exist locally with the tag: %s", ref.FamiliarName())
+	}
+	view := progress.New(progress.Options{Out: os.Stdout, Terminal: os.Stderr, Quiet: a.Quiet})
+	defer view.Close()
+	view.Pushing(ref)
+	digest, err := registry.Push(ctx, ref, img, registry.Options{Platform: a.Platform, PartialDir: r.partialDir(), Progress: view})
+	if err != nil {
+		return "", err
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		return "", err
+	}
+	view.Pushed(ref, digest, int64(len(manifest)))
+	return digest.String(), nil
+}
+
+// stored is an image of the store with the names that go into an archive: the
+// one that was asked for by name, all of them when it was by ID.
+func (r *role) stored(ref, platform string) (v1.Image, []string, error) {
+	img, found, err := r.store.Image(ref, platform)
+	if err != nil {
+		return nil, nil, err
+	}
+	if name, err := image.Normalize(ref); err == nil {
+		for _, n := range found.Names {
+			if n == name {
+				parsed, err := reference.Parse(name)
+				return img, []string{parsed.Familiar()}, err
+			}
+		}
+	}
+	return img, found.RepoTags(), nil
 }

@@ -76,14 +76,16 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		images.OpPrune:  prune,
 		images.OpMapped: mapped,
 
-		images.OpVolumeRemove: removeVolumes,
-		images.OpVolumePrune:  pruneVolumes,
+		images.OpContainerRemove: removeContainer,
+		images.OpVolumeRemove:    removeVolumes,
+		images.OpVolumePrune:     pruneVolumes,
 	}[r.request.Op]
 	if !ok {
 		return nil, fmt.Errorf("image role: unknown operation %q", r.request.Op)
 	}
-	if r.request.Op == images.OpVolumeRemove || r.request.Op == images.OpVolumePrune {
-		return operation(ctx, r)
+	switch r.request.Op {
+	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove:
+		return operation(ctx, r) // these need no image store
 	}
 	options := store.Options{
 		SingleUID: r.request.Single,

@@ -1,0 +1,16 @@
+package cli
+
+import "github.com/urfave/cli/v2"
+
+// containerCommand groups the verbs of containers under docker's newer spelling.
+func containerCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "container",
+		Usage: "manage containers",
+		Subcommands: []*cli.Command{
+			attachCommand(), createCommand(), execCommand(), inspectCommand(), killCommand(), psCommand("ls"),
+			pauseCommand(true), containerPruneCommand(), removeCommand(), renameCommand(), restartCommand(),
+			runCommand(), startCommand(), stopCommand(), pauseCommand(false), waitCommand(),
+		},
+	}
+}

@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/engine"
+	"bryo/internal/format"
+	"bryo/internal/state"
+	"bryo/rootfs/mount"
+)
+
+func psCommand(name string) *cli.Command {
+	command := &cli.Command{
+		Name:  name,
+		Usage: "list containers",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "show all, not only running ones"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "keep containers that match `KEY=VALUE`"},
+			&cli.StringFlag{Name: "format", Usage: "table, json or a Go template"},
+			&cli.IntFlag{Name: "last", Aliases: []string{"n"}, Value: -1, Usage: "show the last `N` created, in any state"},
+			&cli.BoolFlag{Name: "latest", Aliases: []string{"l"}, Usage: "show the last created, in any state"},
+			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole IDs and commands"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print IDs only"},
+			&cli.BoolFlag{Name: "size", Aliases: []string{"s"}, Usage: "show sizes on disk"},
+		},
+		Action: ps,
+	}
+	if name == "ls" {
+		command.Aliases = []string{"list", "ps"}
+	}
+	return command
+}
+
+var psKeys = []string{
+	"id", "name", "label", "label!", "exited", "status", "ancestor", "before", "since", "volume", "network", "health", "publish", "expose", "is-task",
+}
+
+func ps(c *cli.Context) error {
+	if err := exactly(c, 0); err != nil {
+		return err
+	}
+	filters, err := format.ParseFilters(c.StringSlice("filter"), psKeys...)
+	if err != nil {
+		return usageError(err.Error())
+	}
+	e, err := engineOf(c)
+	if err != nil {
+		return err
+	}
+	list, err := e.Containers()
+	if err != nil {
+		return err
+	}
+	last := c.Int("last")
+	if c.Bool("latest") {
+		last = 1
+	}
+	all := c.Bool("all") || last > 0 || len(filters["status"]) > 0 || len(filters["exited"]) > 0
+	var rows []format.Row
+	for _, container := range list {
+		keep, err := psMatches(list, container, filters)
+		if err != nil {
+			return err
+		}
+		if !keep || !all && !container.Running() && container.Status.Phase != state.Restarting {
+			continue
+		}
+		if last > 0 && len(rows) == last {
+			break
+		}
+		rows = append(rows, psRow(container, c.Bool("no-trunc"), psSize(c, e, container)))
+	}
+	layout := format.List{Headers: psHeaders, Table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"}
+	if c.Bool("size") {
+		layout.Table += "\t{{.Size}}"
+	}
+	return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
+}
+
+func psSize(c *cli.Context, e *engine.Engine, container *engine.Container) string {
+	if !c.Bool("size") && !strings.Contains(c.String("format"), ".Size") {
+		return "0B"
+	}
+	size, err := e.UpperSize(container)
+	if err != nil {
+		return "N/A"
+	}
+	return units.HumanSizeWithPrecision(float64(size), 3)
+}
+
+var psHeaders = map[string]string{
+	"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT", "RunningFor": "CREATED",
+	"Status": "STATUS", "State": "STATE", "Ports": "PORTS", "Names": "NAMES", "Labels": "LABELS", "Mounts": "MOUNTS",
+	"Networks": "NETWORKS", "Size": "SIZE", "LocalVolumes": "LOCAL VOLUMES", "Platform": "PLATFORM",
+}
+
+func psRow(c *engine.Container, whole bool, size string) format.Row {
+	id, command := c.ID, strconv.Quote(strings.Join(c.Process.Args, " "))
+	if !whole {
+		id = format.ShortID(id)
+		command = strconv.Quote(format.Ellipsis(strings.Join(c.Process.Args, " "), 20))
+	}
+	var mounts []string
+	volumes := 0
+	for _, m := range c.Host.Mounts {
+		switch m.Type {
+		case mount.Volume:
+			volumes++
+			mounts = append(mounts, m.Source)
+		case mount.Bind:
+			mounts = append(mounts, m.Source)
+		}
+	}
+	return format.Row{
+		"ID": id, "Image": c.Image.Reference, "Command": command, "CreatedAt": c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
+		"RunningFor": format.Ago(c.Created, time.Now()), "Status": statusText(c.Status, time.Now()), "State": c.Status.Phase,
+		"Ports": "", "Names": c.Name, "Labels": format.Labels(c.Host.Labels), "Mounts": strings.Join(mounts, ","),
+		"Networks": c.Host.Network, "Size": size, "LocalVolumes": strconv.Itoa(volumes), "Platform": c.Image.Config.Platform(),
+	}
+}
+
+// statusText is docker's: "Up 5 minutes (healthy)", "Exited (0) 2 hours ago".
+func statusText(s *state.Status, now time.Time) string {
+	switch s.Phase {
+	case state.Running:
+		text := "Up " + format.Duration(now.Sub(s.Started))
+		if s.Health != nil && s.Health.Status != "" {
+			text += " (" + healthText(s.Health.Status) + ")"
+		}
+		return text
+	case state.Paused:
+		return "Up " + format.Duration(now.Sub(s.Started)) + " (Paused)"
+	case state.Restarting:
+		return fmt.Sprintf("Restarting (%d) %s", s.ExitCode, format.Ago(s.Finished, now))
+	case state.Exited:
+		if s.Finished.IsZero() {
+			return fmt.Sprintf("Exited (%d)", s.ExitCode)
+		}
+		return fmt.Sprintf("Exited (%d) %s", s.ExitCode, format.Ago(s.Finished, now))
+	case state.Created:
+		return "Created"
+	}
+	return "Dead"
+}
+
+func healthText(status string) string {
+	if status == "starting" {
+		return "health: starting"
+	}
+	return status
+}
+
+func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) (bool, error) {
+	if c.Broken != nil {
+		return len(f) == 0 || f.MatchesPrefix("id", c.ID), nil
+	}
+	exitedOK, err := matchesExited(c, f["exited"])
+	if err != nil {
+		return false, err
+	}
+	for key, before := range map[string]bool{"before": true, "since": false} {
+		for _, name := range f[key] {
+			other := findContainer(list, name)
+			if other == nil {
+				return false, fmt.Errorf("no such container: %s", printable(name))
+			}
+			if before != c.Created.Before(other.Created) || other.ID == c.ID {
+				return false, nil
+			}
+		}
+	}
+	health := "none"
+	if c.Status.Health != nil {
+		health = c.Status.Health.Status
+	}
+	return exitedOK && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
+		f.Matches("status", c.Status.Phase) && f.Matches("network", c.Host.Network) && f.Matches("health", health) &&
+		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
+}
+
+func matchesExited(c *engine.Container, codes []string) (bool, error) {
+	for _, text := range codes {
+		code, err := strconv.Atoi(text)
+		if err != nil {
+			return false, usageError(fmt.Sprintf("invalid filter 'exited=%s'", printable(text)))
+		}
+		if c.Status.Phase == state.Exited && c.Status.ExitCode == code {
+			return true, nil
+		}
+	}
+	return len(codes) == 0, nil
+}
+
+func matchesAncestor(c *engine.Container, names []string) bool {
+	for _, name := range names {
+		if name == c.Image.Reference || name+":latest" == c.Image.Reference || strings.TrimSuffix(name, ":latest") == c.Image.Reference ||
+			strings.HasPrefix(c.Image.ID, strings.TrimPrefix(name, "sha256:")) {
+			return true
+		}
+	}
+	return len(names) == 0
+}
+
+func matchesVolume(c *engine.Container, names []string) bool {
+	for _, name := range names {
+		for _, m := range c.Host.Mounts {
+			if m.Source == name || m.Target == name {
+				return true
+			}
+		}
+	}
+	return len(names) == 0
+}
+
+func findContainer(list []*engine.Container, key string) *engine.Container {
+	for _, c := range list {
+		if c.Name == key || strings.HasPrefix(c.ID, key) {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,381 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/images"
+	"bryo/internal/state"
+	"bryo/internal/supervisor"
+	"bryo/rootfs/image"
+)
+
+// Container is one container as it stands: what was asked for and what is true.
+type Container struct {
+	*state.Config
+	Status *state.Status
+	// Broken: its state on disk cannot be read; only the ID is known.
+	Broken error
+}
+
+// Running: its program runs, or is stopped by a pause.
+func (c *Container) Running() bool {
+	return c.Status.Phase == state.Running || c.Status.Phase == state.Paused
+}
+
+// Container finds one by ID, name, or a unique prefix of its ID.
+func (e *Engine) Container(key string) (*Container, error) {
+	id, err := e.containers().Find(key)
+	if err != nil {
+		return nil, err
+	}
+	c := e.read(id)
+	return c, c.Broken
+}
+
+func (e *Engine) read(id string) *Container {
+	config, err := e.containers().Load(id)
+	if err != nil {
+		return &Container{Config: &state.Config{ID: id}, Status: &state.Status{Phase: state.Dead}, Broken: err}
+	}
+	status, err := e.containers().Status(id)
+	if err != nil {
+		return &Container{Config: config, Status: &state.Status{Phase: state.Dead, Error: err.Error()}, Broken: err}
+	}
+	return &Container{Config: config, Status: status}
+}
+
+// Containers lists all of them, the newest first. One with a broken state is in
+// the list and does not keep the others from it.
+func (e *Engine) Containers() ([]*Container, error) {
+	ids, err := e.containers().IDs()
+	if err != nil {
+		return nil, err
+	}
+	var list []*Container
+	for _, id := range ids {
+		c := e.read(id)
+		if errors.Is(c.Broken, state.ErrNotFound) {
+			continue // removed meanwhile
+		}
+		list = append(list, c)
+	}
+	sortNewest(list)
+	return list, nil
+}
+
+// dial reaches the supervisor of a running container.
+func (e *Engine) dial(c *Container) (*supervisor.Control, error) {
+	control, err := supervisor.Dial(supervisor.SocketPath(e.containers(), c.ID))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, fmt.Errorf("container %s is not running", c.Name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach supervisor of container %s: %w", c.Name, err)
+	}
+	return control, nil
+}
+
+// ask sends one request to the supervisor and waits for its answer.
+func (e *Engine) ask(c *Container, m supervisor.Message) (supervisor.Message, error) {
+	control, err := e.dial(c)
+	if err != nil {
+		return supervisor.Message{}, err
+	}
+	defer control.Close()
+	if err := control.Send(m); err != nil {
+		return supervisor.Message{}, err
+	}
+	answer, _, err := control.Receive()
+	if err != nil {
+		return answer, fmt.Errorf("supervisor of container %s: %w", c.Name, err)
+	}
+	if answer.Failed != nil {
+		return answer, answer.Failed
+	}
+	return answer, nil
+}
+
+// Start runs a stopped or created container in the background.
+func (e *Engine) Start(c *Container) error {
+	if c.Running() {
+		return nil // docker: no error
+	}
+	if err := e.startable(c); err != nil {
+		return err
+	}
+	return e.Background(c.Config)
+}
+
+// StartAttached runs it with the caller's stdio; it survives this process.
+func (e *Engine) StartAttached(c *Container, o ForegroundOptions) (int, error) {
+	if c.Running() {
+		return e.Attach(c, o)
+	}
+	if err := e.startable(c); err != nil {
+		return 125, err
+	}
+	return e.Foreground(c.Config, o)
+}
+
+func (e *Engine) startable(c *Container) error {
+	if c.Status.Phase == state.Restarting {
+		return fmt.Errorf("container %s is restarting", c.Name)
+	}
+	for _, layer := range c.Image.Layers {
+		if _, err := os.Stat(layer); err != nil {
+			return fmt.Errorf("image of container %s is gone: %w", c.Name, err)
+		}
+	}
+	// The map is the host's of today: subordinate ids may have changed.
+	c.Mapping = e.mapping()
+	return nil
+}
+
+// Attach joins a running container's stdio.
+func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
+	if c.Status.Phase == state.Paused {
+		return 1, errors.New("cannot attach to a paused container, unpause it first")
+	}
+	if !c.Running() {
+		return 1, errors.New("cannot attach to a stopped container, start it first")
+	}
+	s := &session{tty: c.Process.Tty, stdin: c.Process.Stdin && o.Stdin, proxy: o.SignalProxy, keys: o.DetachKeys}
+	if err := s.open(); err != nil {
+		return 1, err
+	}
+	defer s.close()
+	var err error
+	if s.control, err = e.dial(c); err != nil {
+		return 1, err
+	}
+	defer s.control.Close()
+	request := supervisor.Attach{Stdin: s.input != nil, Stdout: true, Stderr: !s.tty}
+	if s.tty {
+		request.Size = terminalSize()
+	}
+	if err := s.control.Send(supervisor.Message{Attach: &request}, s.files(!s.tty)...); err != nil {
+		return 1, err
+	}
+	s.handed()
+	return s.follow()
+}
+
+// Exec runs another process in a running container and returns its exit code.
+func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error) {
+	if c.Status.Phase == state.Paused {
+		return 1, fmt.Errorf("container %s is paused, unpause the container before exec", c.Name)
+	}
+	if !c.Running() {
+		return 1, fmt.Errorf("container %s is not running", c.Name)
+	}
+	s := &session{tty: x.Tty && !x.Detach, stdin: x.Stdin && !x.Detach, proxy: !x.Detach, keys: keys}
+	if err := s.open(); err != nil {
+		return 1, err
+	}
+	defer s.close()
+	var err error
+	if s.control, err = e.dial(c); err != nil {
+		return 1, err
+	}
+	defer s.control.Close()
+	if s.tty {
+		x.Size = terminalSize()
+	}
+	x.Stdin = s.input != nil
+	var files []*os.File
+	if !x.Detach {
+		files = s.files(!x.Tty)
+	}
+	if err := s.control.Send(supervisor.Message{Exec: &x}, files...); err != nil {
+		return 1, err
+	}
+	s.handed()
+	if x.Detach {
+		m, _, err := s.control.Receive()
+		if err == nil && m.Failed != nil {
+			return m.Failed.Code, m.Failed
+		}
+		return 0, err
+	}
+	return s.follow()
+}
+
+// Stop ends a container: its stop signal, then SIGKILL after the timeout, in
+// seconds; nil takes the container's own.
+func (e *Engine) Stop(c *Container, sig syscall.Signal, timeout *int) error {
+	if !c.Running() && c.Status.Phase != state.Restarting {
+		return nil
+	}
+	order := supervisor.Stop{Signal: int(sig), Timeout: stopTimeout(c, timeout)}
+	if sig == 0 {
+		order.Signal = int(stopSignal(c))
+	}
+	control, err := e.dial(c)
+	if err != nil {
+		return e.killRemains(c, err)
+	}
+	defer control.Close()
+	if err := control.Send(supervisor.Message{Stop: &order}); err != nil {
+		return e.killRemains(c, err)
+	}
+	for {
+		m, _, err := control.Receive()
+		if err != nil {
+			return e.killRemains(c, nil) // it ended with its last word unsaid
+		}
+		if m.Exited != nil {
+			return e.awaitEnd(c)
+		}
+	}
+}
+
+const (
+	defaultStopTimeout = 10 // seconds, docker's
+	// endTime is how long a supervisor may take to write its last state.
+	endTime = 5 * time.Second
+)
+
+func stopTimeout(c *Container, given *int) int {
+	switch {
+	case given != nil:
+		return *given
+	case c.Host.StopTimeout != nil:
+		return *c.Host.StopTimeout
+	}
+	return defaultStopTimeout
+}
+
+func stopSignal(c *Container) syscall.Signal {
+	if c.Host.StopSignal != "" {
+		if sig, err := image.ParseSignal(c.Host.StopSignal); err == nil {
+			return sig
+		}
+	}
+	return unix.SIGTERM
+}
+
+// killRemains ends what a killed supervisor may have left, by pidfd.
+func (e *Engine) killRemains(c *Container, cause error) error {
+	if c.Status.Init.Alive() && !c.Status.Supervisor.Alive() {
+		return c.Status.Init.Kill(unix.SIGKILL)
+	}
+	if !c.Status.Supervisor.Alive() {
+		return nil
+	}
+	if cause == nil {
+		return e.awaitEnd(c)
+	}
+	return cause
+}
+
+// awaitEnd returns when the supervisor is gone: then its files are final.
+func (e *Engine) awaitEnd(c *Container) error {
+	for end := time.Now().Add(endTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if !c.Status.Supervisor.Alive() {
+			return nil
+		}
+	}
+	return fmt.Errorf("supervisor of container %s (pid %d) does not end", c.Name, c.Status.Supervisor.PID)
+}
+
+// Kill sends a signal to a running container's first process.
+func (e *Engine) Kill(c *Container, sig syscall.Signal) error {
+	if !c.Running() {
+		return fmt.Errorf("container %s is not running", c.Name)
+	}
+	_, err := e.ask(c, supervisor.Message{Signal: int(sig)})
+	if err != nil && sig == unix.SIGKILL && c.Status.Init.Alive() {
+		return c.Status.Init.Kill(sig)
+	}
+	return err
+}
+
+// Pause stops all processes of a container, Resume continues them.
+func (e *Engine) Pause(c *Container, stop bool) error {
+	_, err := e.ask(c, supervisor.Message{Pause: stop, Resume: !stop})
+	return err
+}
+
+// Wait returns the exit code of a container when the condition has come.
+func (e *Engine) Wait(c *Container, condition string) (int, error) {
+	alive := c.Running() || c.Status.Phase == state.Restarting
+	if !alive {
+		if condition == supervisor.WaitNotRunning {
+			return c.Status.ExitCode, nil
+		}
+		if condition != supervisor.WaitNextExit {
+			return c.Status.ExitCode, nil
+		}
+		return e.waitForStart(c, condition)
+	}
+	m, err := e.ask(c, supervisor.Message{Wait: condition})
+	if err != nil {
+		// The supervisor went without a word: what it recorded is true.
+		fresh := e.read(c.ID)
+		return fresh.Status.ExitCode, nil
+	}
+	if m.Exited == nil {
+		return 0, nil
+	}
+	return m.Exited.Code, nil
+}
+
+func (e *Engine) waitForStart(c *Container, condition string) (int, error) {
+	for {
+		time.Sleep(50 * time.Millisecond)
+		fresh := e.read(c.ID)
+		if fresh.Broken != nil {
+			return 0, fresh.Broken
+		}
+		if fresh.Running() {
+			return e.Wait(fresh, condition)
+		}
+	}
+}
+
+// RemoveOptions of Remove.
+type RemoveOptions struct {
+	Force   bool // kill it first
+	Volumes bool // its anonymous volumes too
+}
+
+// Remove deletes a container.
+func (e *Engine) Remove(c *Container, o RemoveOptions) error {
+	alive := c.Status.Supervisor.Alive()
+	if c.Broken == nil && alive && (c.Running() || c.Status.Phase == state.Restarting) {
+		if !o.Force {
+			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove", c.Name, c.Status.Phase)
+		}
+		zero := 0
+		if err := e.Stop(c, unix.SIGKILL, &zero); err != nil {
+			return err
+		}
+		if c.Host.Remove {
+			return nil // its supervisor removed it
+		}
+	}
+	return e.call(images.OpContainerRemove, images.ContainerRemoveArgs{ID: c.ID, Name: c.Name, Volumes: o.Volumes}, nil)
+}
+
+// Rename gives a container another name.
+func (e *Engine) Rename(c *Container, name string) error {
+	if !state.ValidName(name) {
+		return fmt.Errorf("invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	if name == c.Name {
+		return errors.New("renaming a container with the same name as its current name")
+	}
+	if err := e.containers().Rename(c.Config, name); err != nil {
+		return err
+	}
+	if c.Running() {
+		_, _ = e.ask(c, supervisor.Message{Reload: true})
+	}
+	return nil
+}

@@ -1,0 +1,325 @@
+package engine
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bryo/internal/state"
+	"bryo/rootfs/image"
+	"bryo/rootfs/mount"
+)
+
+// Inspect is docker's JSON of one container. Fields that a rootless runtime has
+// no value for are there with docker's empty value, so that templates work.
+type Inspect struct {
+	ID              string `json:"Id"`
+	Created         string
+	Path            string
+	Args            []string
+	State           InspectState
+	Image           string
+	ResolvConfPath  string
+	HostnamePath    string
+	HostsPath       string
+	LogPath         string
+	Name            string
+	RestartCount    int
+	Driver          string
+	Platform        string
+	MountLabel      string
+	ProcessLabel    string
+	AppArmorProfile string
+	ExecIDs         []string
+	HostConfig      InspectHost
+	GraphDriver     InspectDriver
+	SizeRw          *int64 `json:",omitempty"`
+	SizeRootFs      *int64 `json:",omitempty"`
+	Mounts          []InspectMount
+	Config          InspectConfig
+	NetworkSettings InspectNetwork
+}
+
+// InspectState is docker's State.
+type InspectState struct {
+	Status     string
+	Running    bool
+	Paused     bool
+	Restarting bool
+	OOMKilled  bool
+	Dead       bool
+	Pid        int
+	ExitCode   int
+	Error      string
+	StartedAt  string
+	FinishedAt string
+	Health     *state.Health `json:",omitempty"`
+}
+
+// InspectHost is docker's HostConfig.
+type InspectHost struct {
+	Binds           []string
+	LogConfig       InspectLog
+	NetworkMode     string
+	PortBindings    map[string][]InspectPort
+	RestartPolicy   InspectRestart
+	AutoRemove      bool
+	CapAdd          []string
+	CapDrop         []string
+	CgroupnsMode    string
+	Dns             []string //nolint:revive // docker's spelling
+	DnsOptions      []string //nolint:revive
+	DnsSearch       []string //nolint:revive
+	ExtraHosts      []string
+	GroupAdd        []string
+	IpcMode         string //nolint:revive
+	OomScoreAdj     int
+	PidMode         string
+	Privileged      bool
+	PublishAllPorts bool
+	ReadonlyRootfs  bool
+	SecurityOpt     []string
+	UTSMode         string
+	UsernsMode      string
+	ShmSize         int64
+	Sysctls         map[string]string `json:",omitempty"`
+	Runtime         string
+	Init            bool
+	Devices         []mount.Device
+	Ulimits         []InspectUlimit
+	Tmpfs           map[string]string `json:",omitempty"`
+	MaskedPaths     []string
+	ReadonlyPaths   []string
+}
+
+// InspectLog, InspectPort, InspectRestart, InspectUlimit and InspectDriver are
+// docker's smaller objects.
+type (
+	InspectLog struct {
+		Type   string
+		Config map[string]string
+	}
+	InspectPort struct {
+		HostIP   string `json:"HostIp"`
+		HostPort string
+	}
+	InspectRestart struct {
+		Name              string
+		MaximumRetryCount int
+	}
+	InspectUlimit struct {
+		Name string
+		Hard int64
+		Soft int64
+	}
+	InspectDriver struct {
+		Name string
+		Data map[string]string
+	}
+)
+
+// InspectMount is one entry of docker's Mounts.
+type InspectMount struct {
+	Type        string
+	Name        string `json:",omitempty"`
+	Source      string
+	Destination string
+	Driver      string `json:",omitempty"`
+	Mode        string
+	RW          bool
+	Propagation string
+}
+
+// InspectConfig is docker's Config.
+type InspectConfig struct {
+	Hostname     string
+	Domainname   string
+	User         string
+	AttachStdin  bool
+	AttachStdout bool
+	AttachStderr bool
+	ExposedPorts map[string]struct{} `json:",omitempty"`
+	Tty          bool
+	OpenStdin    bool
+	StdinOnce    bool
+	Env          []string
+	Cmd          []string
+	Healthcheck  *image.Healthcheck `json:",omitempty"`
+	Image        string
+	Volumes      map[string]struct{}
+	WorkingDir   string
+	Entrypoint   []string
+	Labels       map[string]string
+	StopSignal   string `json:",omitempty"`
+	StopTimeout  *int   `json:",omitempty"`
+}
+
+// InspectNetwork is docker's NetworkSettings.
+type InspectNetwork struct {
+	SandboxKey  string
+	Ports       map[string][]InspectPort
+	Gateway     string
+	IPAddress   string
+	IPPrefixLen int
+	MacAddress  string
+	Networks    map[string]InspectEndpoint
+}
+
+// InspectEndpoint is the container in one network.
+type InspectEndpoint struct {
+	Gateway             string
+	IPAddress           string
+	IPPrefixLen         int
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	MacAddress          string
+	Aliases             []string
+}
+
+// Inspect describes a container in docker's terms.
+func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
+	dir := e.containers().Path(c.ID)
+	out := &Inspect{
+		ID: c.ID, Created: stamp(c.Created), State: inspectState(c), Image: "sha256:" + c.Image.ID,
+		ResolvConfPath: filepath.Join(dir, "etc", "resolv.conf"), HostnamePath: filepath.Join(dir, "etc", "hostname"),
+		HostsPath: filepath.Join(dir, "etc", "hosts"), Name: "/" + c.Name, RestartCount: c.Status.Restarts,
+		Driver: "overlay", Platform: c.Image.Config.OS, HostConfig: inspectHost(c), Mounts: e.inspectMounts(c),
+		GraphDriver: InspectDriver{Name: "overlay", Data: map[string]string{
+			"LowerDir": strings.Join(c.Image.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),
+			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "root"),
+		}},
+		Config: inspectConfig(c),
+		NetworkSettings: InspectNetwork{
+			Ports: map[string][]InspectPort{}, Networks: map[string]InspectEndpoint{c.Host.Network: {}},
+		},
+	}
+	if len(c.Process.Args) > 0 {
+		out.Path, out.Args = c.Process.Args[0], c.Process.Args[1:]
+	}
+	if sizes {
+		if size, err := e.UpperSize(c); err == nil {
+			out.SizeRw = &size
+		}
+	}
+	return out
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "0001-01-01T00:00:00Z"
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func inspectState(c *Container) InspectState {
+	s := c.Status
+	state := InspectState{
+		Status: s.Phase, Running: c.Running(), Paused: s.Phase == "paused", Restarting: s.Phase == "restarting",
+		OOMKilled: s.OOMKilled, Dead: s.Phase == "dead", ExitCode: s.ExitCode, Error: s.Error,
+		StartedAt: stamp(s.Started), FinishedAt: stamp(s.Finished), Health: s.Health,
+	}
+	if c.Running() {
+		state.Pid = s.Init.PID
+	}
+	return state
+}
+
+func inspectHost(c *Container) InspectHost {
+	h := c.Host
+	out := InspectHost{
+		LogConfig: InspectLog{Type: "json-file", Config: map[string]string{}}, NetworkMode: h.Network,
+		PortBindings: map[string][]InspectPort{}, RestartPolicy: InspectRestart{Name: h.Restart.Name, MaximumRetryCount: h.Restart.Max},
+		AutoRemove: h.Remove, CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: orPrivate(h.CgroupNS),
+		Dns: h.DNS, DnsOptions: h.DNSOptions, DnsSearch: h.DNSSearch, ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,
+		IpcMode: orPrivate(h.IPC), PidMode: h.PID, Privileged: h.Privileged, ReadonlyRootfs: h.ReadOnly, UTSMode: h.UTS,
+		UsernsMode: h.UserNS, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "bryo", Init: h.Init, Devices: h.Devices,
+		SecurityOpt: securityOptions(h.Security),
+	}
+	if out.ShmSize == 0 {
+		out.ShmSize = 64 << 20
+	}
+	if out.RestartPolicy.Name == "" {
+		out.RestartPolicy.Name = state.RestartNo
+	}
+	if h.OOMScore != nil {
+		out.OomScoreAdj = *h.OOMScore
+	}
+	for _, l := range h.Ulimits {
+		out.Ulimits = append(out.Ulimits, InspectUlimit{Name: strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), Soft: int64(l.Soft), Hard: int64(l.Hard)})
+	}
+	for _, m := range h.Mounts {
+		switch m.Type {
+		case mount.Tmpfs:
+			if out.Tmpfs == nil {
+				out.Tmpfs = map[string]string{}
+			}
+			out.Tmpfs[m.Target] = strings.Join(m.Tmpfs, ",")
+		default:
+			bind := m.Source + ":" + m.Target
+			if m.Mode != "" {
+				bind += ":" + m.Mode
+			}
+			out.Binds = append(out.Binds, bind)
+		}
+	}
+	return out
+}
+
+func orPrivate(mode string) string {
+	if mode == "" {
+		return "private"
+	}
+	return mode
+}
+
+func securityOptions(s state.Security) (options []string) {
+	if s.NoNewPrivileges {
+		options = append(options, "no-new-privileges")
+	}
+	if s.Seccomp == "unconfined" {
+		options = append(options, "seccomp=unconfined")
+	} else if s.Seccomp != "" {
+		options = append(options, "seccomp="+s.Seccomp)
+	}
+	if s.UnmaskAll {
+		options = append(options, "systempaths=unconfined")
+	}
+	for _, label := range s.Label {
+		options = append(options, "label="+label)
+	}
+	return options
+}
+
+func (e *Engine) inspectMounts(c *Container) []InspectMount {
+	mounts := []InspectMount{}
+	for _, m := range c.Host.Mounts {
+		entry := InspectMount{
+			Type: string(m.Type), Source: m.Source, Destination: m.Target, Mode: m.Mode, RW: !m.ReadOnly, Propagation: string(m.Propagation),
+		}
+		if m.Type == mount.Volume {
+			entry.Name, entry.Driver = m.Source, "local"
+			entry.Source = filepath.Join(e.Root, "volumes", m.Source, "_data")
+		}
+		if m.Type == mount.Bind && entry.Propagation == "" {
+			entry.Propagation = "rprivate"
+		}
+		mounts = append(mounts, entry)
+	}
+	return mounts
+}
+
+func inspectConfig(c *Container) InspectConfig {
+	hostname := c.Host.Hostname
+	if hostname == "" {
+		hostname = c.ID[:12]
+	}
+	attached := !c.Host.Detached
+	return InspectConfig{
+		Hostname: hostname, Domainname: c.Host.Domainname, User: c.Process.User,
+		AttachStdin: attached && c.Process.Stdin, AttachStdout: attached, AttachStderr: attached,
+		ExposedPorts: c.Image.Config.ExposedPorts, Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached && c.Process.Stdin,
+		Env: c.Process.Env, Cmd: c.Process.Cmd, Healthcheck: c.Image.Config.Healthcheck, Image: c.Image.Reference,
+		Volumes: c.Image.Config.Volumes, WorkingDir: c.Process.WorkDir, Entrypoint: c.Process.Entrypoint,
+		Labels: c.Host.Labels, StopSignal: c.Host.StopSignal, StopTimeout: c.Host.StopTimeout,
+	}
+}

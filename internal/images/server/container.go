@@ -1,0 +1,30 @@
+package server
+
+import (
+	"context"
+
+	"bryo/internal/images"
+	"bryo/internal/state"
+	"bryo/rootfs/volume"
+)
+
+// removeContainer deletes a stopped container: its files may belong to ids that
+// only the user namespace may delete.
+func removeContainer(_ context.Context, r *role) (any, error) {
+	a, err := args[images.ContainerRemoveArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	containers := state.Open(r.request.Root)
+	var anonymous []string
+	if config, err := containers.Load(a.ID); err == nil && (a.Volumes || config.Host.Remove) {
+		anonymous = config.Volumes()
+	}
+	if err := containers.Delete(a.ID, a.Name); err != nil {
+		return nil, err
+	}
+	if len(anonymous) == 0 {
+		return nil, nil
+	}
+	return nil, volume.NewStore(r.request.Root).RemoveAnonymous(anonymous, containers.VolumeUsers)
+}
