@@ -26,7 +26,7 @@ type Image struct {
 	Stored   time.Time
 	Note     Note
 
-	root    string
+	dir     string            // DATA-ROOT/storage/overlay-images
 	bigData map[string]string // names of the files kept with it, and their digests
 }
 
@@ -62,8 +62,15 @@ type wireImage struct {
 
 // List reads the images of the data root, in the order of the store. Images that
 // an interrupted writer left incomplete are not among them.
-func List(root string) ([]Image, error) {
-	blob, err := os.ReadFile(filepath.Join(root, "storage", "overlay-images", "images.json"))
+func List(root string) ([]Image, error) { return ListGraph(Graph(root), "overlay") }
+
+// Graph is the store's own directory in a data root.
+func Graph(root string) string { return filepath.Join(root, "storage") }
+
+// ListGraph is List for any store of this format, podman's for instance, and its
+// driver: "overlay" or "vfs".
+func ListGraph(graph, driver string) ([]Image, error) {
+	blob, err := os.ReadFile(filepath.Join(graph, driver+"-images", "images.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -76,20 +83,20 @@ func List(root string) ([]Image, error) {
 	}
 	images := make([]Image, 0, len(wires))
 	for _, wire := range wires {
-		if image, ok := fromWire(root, &wire); ok {
+		if image, ok := fromWire(filepath.Join(graph, driver+"-images"), &wire); ok {
 			images = append(images, image)
 		}
 	}
 	return images, nil
 }
 
-func fromWire(root string, wire *wireImage) (Image, bool) {
+func fromWire(dir string, wire *wireImage) (Image, bool) {
 	if len(wire.ID) != 64 || !isHex(wire.ID) || wire.BigData["sha256:"+wire.ID] == "" {
 		return Image{}, false
 	}
 	image := Image{
 		ID: wire.ID, Names: wire.Names, Digest: wire.BigData["manifest"], TopLayer: wire.Layer, Stored: wire.Created,
-		Note: ParseNote(wire.Metadata), root: root, bigData: wire.BigData,
+		Note: ParseNote(wire.Metadata), dir: dir, bigData: wire.BigData,
 	}
 	if image.Digest == "" {
 		image.Digest = wire.Digest
@@ -186,7 +193,7 @@ func (i *Image) RawManifest() ([]byte, error) { return i.Blob("manifest") }
 // Blob reads a file kept with the image: "manifest", "manifest-sha256:..." for
 // the index, "sha256:..." for the configuration.
 func (i *Image) Blob(key string) ([]byte, error) {
-	return os.ReadFile(filepath.Join(i.root, "storage", "overlay-images", i.ID, blobName(key)))
+	return os.ReadFile(filepath.Join(i.dir, i.ID, blobName(key)))
 }
 
 // blobName is how the storage format names the file of a key.
@@ -216,8 +223,11 @@ type wireLayer struct {
 }
 
 // Layers reads the complete layers of the data root, by ID.
-func Layers(root string) (map[string]Layer, error) {
-	blob, err := os.ReadFile(filepath.Join(root, "storage", "overlay-layers", "layers.json"))
+func Layers(root string) (map[string]Layer, error) { return LayersGraph(Graph(root), "overlay") }
+
+// LayersGraph is Layers for any store of this format.
+func LayersGraph(graph, driver string) (map[string]Layer, error) {
+	blob, err := os.ReadFile(filepath.Join(graph, driver+"-layers", "layers.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]Layer{}, nil
 	}

@@ -142,7 +142,7 @@ func Resolve(root, ref, platform string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	record, err := found.Record()
+	record, err := found.Record(root)
 	if err != nil {
 		return nil, err
 	}
@@ -181,12 +181,12 @@ func (i *Image) answers(name string) bool {
 }
 
 // Record makes the image's record, without Reference and Stamp.
-func (i *Image) Record() (*Record, error) {
+func (i *Image) Record(root string) (*Record, error) {
 	config, err := i.Config()
 	if err != nil {
 		return nil, fmt.Errorf("image %.12s: %w", i.ID, err)
 	}
-	layers, err := Layers(i.root)
+	layers, err := Layers(root)
 	if err != nil {
 		return nil, err
 	}
@@ -194,12 +194,12 @@ func (i *Image) Record() (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.record(config, chain)
+	return i.record(root, config, chain)
 }
 
-func (i *Image) record(config *Config, chain []Layer) (*Record, error) {
+func (i *Image) record(root string, config *Config, chain []Layer) (*Record, error) {
 	record := &Record{ID: i.ID, Digest: i.Digest, Config: *config, Size: i.Note.Size}
-	overlay := filepath.Join(i.root, "storage", "overlay")
+	overlay := filepath.Join(Graph(root), "overlay")
 	for _, layer := range chain {
 		link, err := os.ReadFile(filepath.Join(overlay, layer.ID, "link"))
 		if err != nil {
@@ -212,14 +212,14 @@ func (i *Image) record(config *Config, chain []Layer) (*Record, error) {
 		}
 	}
 	if len(chain) == 0 {
-		return record, i.addEmpty(record)
+		return record, addEmpty(root, record)
 	}
 	return record, nil
 }
 
 // addEmpty gives an image without layers a directory to mount: overlayfs wants one.
-func (i *Image) addEmpty(record *Record) error {
-	empty := filepath.Join(i.root, "empty")
+func addEmpty(root string, record *Record) error {
+	empty := filepath.Join(root, "empty")
 	if err := os.Mkdir(empty, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	digest "github.com/opencontainers/go-digest"
 
+	"bryo/rootfs/image"
 	"bryo/rootfs/store/unpack"
 )
 
@@ -19,7 +20,17 @@ var ErrNotReplayable = errors.New("the layer's archive cannot be made again")
 
 // Diff reads the archive of a layer as it came, uncompressed.
 func (s *Store) Diff(layer string) (io.ReadCloser, error) {
-	notes, err := os.Open(filepath.Join(s.root, "storage", "overlay-layers", layer+".tar-split.gz"))
+	return replay(notesPath(image.Graph(s.root), "overlay", layer), s.layerDir(layer), layer)
+}
+
+// notesPath is where a store of this format keeps what replaying a layer needs.
+func notesPath(graph, driver, layer string) string {
+	return filepath.Join(graph, driver+"-layers", layer+".tar-split.gz")
+}
+
+// replay makes a layer's archive from its directory and its notes.
+func replay(notesPath, dir, layer string) (io.ReadCloser, error) {
+	notes, err := os.Open(notesPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("layer %.12s: %w", layer, ErrNotReplayable)
 	}
@@ -33,7 +44,7 @@ func (s *Store) Diff(layer string) (io.ReadCloser, error) {
 	}
 	reader, writer := io.Pipe()
 	go func() {
-		err := unpack.Replay(plain, s.layerDir(layer), writer)
+		err := unpack.Replay(plain, dir, writer)
 		notes.Close()
 		if err != nil {
 			err = fmt.Errorf("layer %.12s: %w", layer, err)
@@ -44,20 +55,20 @@ func (s *Store) Diff(layer string) (io.ReadCloser, error) {
 }
 
 func (s *Store) layerDir(layer string) string {
-	return filepath.Join(s.root, "storage", "overlay", layer, "diff")
+	return filepath.Join(image.Graph(s.root), "overlay", layer, "diff")
 }
 
 // sameContents opens the archive of a layer with this DiffID that the store has
 // under another parent; nil if there is none.
-func (s *Store) sameContents(diffID string) (io.ReadCloser, error) {
+func (s *Store) sameContents(diffID string) io.ReadCloser {
 	layers, err := s.storage.LayersByUncompressedDigest(digest.Digest(diffID))
 	if err != nil {
-		return nil, nil // none, in the library's words
+		return nil // none, in the library's words
 	}
 	for _, layer := range layers {
 		if stream, err := s.Diff(layer.ID); err == nil {
-			return stream, nil
+			return stream
 		}
 	}
-	return nil, nil
+	return nil
 }

@@ -25,7 +25,8 @@ type ImportOptions struct {
 	// Index is the index's bytes that the image was chosen from, if any: names by
 	// its digest find the image later.
 	Index []byte
-	// Local says that the image came from no registry: it gets no names by digest.
+	// Local says that the image came from no registry: it gets no names by
+	// digest. Set as well if img has a method Local() bool that says so.
 	Local bool
 	// Comment is kept for inspect.
 	Comment string
@@ -47,6 +48,13 @@ func (s *Store) Import(ctx context.Context, img v1.Image, options ImportOptions)
 	if err != nil {
 		return nil, err
 	}
+	if local, ok := img.(interface{ Local() bool }); ok {
+		options.Local = options.Local || local.Local()
+	}
+	return s.importPlan(ctx, p, options)
+}
+
+func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) (*image.Record, error) {
 	names, err := p.names(options)
 	if err != nil {
 		return nil, err

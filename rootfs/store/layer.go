@@ -50,17 +50,19 @@ func (d *differ) Close() error { return nil }
 
 // ApplyDiff fills dest. Called by the storage library, without its locks.
 func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (drivers.DriverWithDifferOutput, error) {
+	if d.layer.foreign != nil && d.layer.foreign.linkable {
+		return d.link(dest)
+	}
 	var output drivers.DriverWithDifferOutput
 	source, err := d.open()
 	if err != nil {
 		return output, err
 	}
-	notes, err := os.CreateTemp(filepath.Dir(dest), "notes-")
+	notes, err := nameless(filepath.Dir(dest))
 	if err != nil {
 		source.close()
 		return output, err
 	}
-	os.Remove(notes.Name())
 	result, err := d.fill(source, dest, notes)
 	if err != nil {
 		notes.Close()
@@ -75,6 +77,15 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.Differ
 		output.TarSplit = nil
 	}
 	return output, nil
+}
+
+// nameless makes a temporary file that nothing can leave behind.
+func nameless(dir string) (*os.File, error) {
+	file, err := os.CreateTemp(dir, "notes-")
+	if err != nil {
+		return nil, err
+	}
+	return file, os.Remove(file.Name())
 }
 
 // fill unpacks and then, with everything read, compares the digests.
@@ -168,21 +179,27 @@ func (l *layerStream) closeSource() { l.once.Do(func() { l.source.Close() }) }
 // there is one, else from where the image comes from.
 func (d *differ) open() (*layerStream, error) {
 	stream := &layerStream{report: d.report, inSum: sha256.New(), outSum: sha256.New()}
-	source, err := d.store.sameContents(d.layer.diffID)
-	if err != nil {
+	var err error
+	if stream.source, stream.local, err = d.source(); err != nil {
 		return nil, err
 	}
-	stream.local = source != nil
-	if source == nil {
-		d.report.state(Fetching)
-		if source, err = d.layer.source.Compressed(); err != nil {
-			return nil, err
-		}
-	}
-	stream.source = source
 	// A read that waits for the network ends when its body is closed.
 	stream.uncancel = context.AfterFunc(d.ctx, stream.closeSource)
 	return stream, stream.start(d.layer.size)
+}
+
+// source opens the layer; plain: it is local, so only the plain digest counts.
+func (d *differ) source() (source io.ReadCloser, plain bool, err error) {
+	if source = d.store.sameContents(d.layer.diffID); source != nil {
+		return source, true, nil
+	}
+	d.report.state(Fetching)
+	if d.layer.foreign != nil {
+		source, err = d.layer.foreign.stream()
+		return source, true, err
+	}
+	source, err = d.layer.source.Compressed()
+	return source, false, err
 }
 
 func (l *layerStream) start(size int64) error {

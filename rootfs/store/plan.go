@@ -32,11 +32,12 @@ type plan struct {
 }
 
 type planLayer struct {
-	source v1.Layer
-	digest string // as fetched: sha256:...
-	size   int64  // as fetched; -1 if not known
-	diffID string // of the plain archive: sha256:...
-	id     string // in the store
+	source  v1.Layer      // nil for a foreign one
+	foreign *foreignLayer // of another store on this machine
+	digest  string        // as fetched: sha256:...
+	size    int64         // as fetched; -1 if not known
+	diffID  string        // of the plain archive: sha256:...
+	id      string        // in the store
 }
 
 // newPlan reads the image's manifest and configuration and holds them against

@@ -48,6 +48,7 @@ func (s *Store) Prune(ctx context.Context, options PruneOptions) (*PruneReport, 
 		return report, err
 	}
 	_, err = s.RemoveOrphans(ctx)
+	err = errors.Join(err, s.removeMapped())
 	s.healStaging()
 	after, sizeErr := s.totalSize()
 	report.Freed = before - after

@@ -64,6 +64,9 @@ func (s *Store) Remove(ref string, options RemoveOptions) (removed []Removed, er
 		removed = r.lines
 		return err
 	})
+	if err == nil {
+		err = s.removeMapped()
+	}
 	return removed, err
 }
 

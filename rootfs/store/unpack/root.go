@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/rootfs/store/tree"
 )
 
 // root is the layer's directory. All paths given to it are clean, relative, and
@@ -140,11 +142,10 @@ func describeParent(name string, err error) error {
 // symlink: unlinkat and O_NOFOLLOW act on the name itself.
 func (r *root) remove(fd int, name string) error {
 	r.forgetUnless(fd)
-	err := removeAt(fd, name)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
+	if err := tree.Remove(fd, name); err != unix.ENOENT {
+		return err
 	}
-	return err
+	return nil
 }
 
 // forgetUnless drops the remembered directory unless the caller is using it: a
@@ -153,35 +154,6 @@ func (r *root) forgetUnless(fd int) {
 	if fd != r.lastFD {
 		r.forget()
 	}
-}
-
-func removeAt(fd int, name string) error {
-	err := unix.Unlinkat(fd, name, 0)
-	if err != unix.EISDIR && err != unix.EPERM {
-		return err
-	}
-	sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	dir := os.NewFile(uintptr(sub), name)
-	defer dir.Close()
-	for {
-		names, err := dir.Readdirnames(256)
-		for _, child := range names {
-			if err := removeAt(sub, child); err != nil && err != unix.ENOENT {
-				return err
-			}
-		}
-		if err != nil || len(names) == 0 {
-			break
-		}
-		// Names were removed under the reader: start over until none is left.
-		if _, err := dir.Seek(0, 0); err != nil {
-			return err
-		}
-	}
-	return unix.Unlinkat(fd, name, unix.AT_REMOVEDIR)
 }
 
 // split checks the name of an entry and parts it into directory and base.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func Unpack(ctx context.Context, stream io.Reader, dir string, options Options) 
 		Options: options, root: top, times: times,
 		meter:  meter{Limits: options.Limits.withDefaults(), compressed: options.Compressed},
 		tape:   newTape(stream, options.TarSplit),
-		owners: newOwners(), replayable: true,
+		owners: NewOwners(options.UIDs, options.GIDs), replayable: true,
 	}
 	top.made = u.meter.entry
 	u.buffer = make([]byte, copyBuffer)
@@ -83,7 +84,7 @@ type unpacker struct {
 	times      *dirTimes
 	tape       *tape
 	archive    *tar.Reader
-	owners     *owners
+	owners     *Owners
 	rootMode   *os.FileMode
 	replayable bool
 	buffer     []byte
@@ -178,32 +179,38 @@ func (u *unpacker) place(e *entry) error {
 
 func (u *unpacker) result() *Result {
 	result := &Result{Entries: u.entries, Bytes: u.bytes, RootMode: u.rootMode, Replayable: u.replayable}
-	result.UIDs, result.GIDs = u.owners.sorted()
+	result.UIDs, result.GIDs = u.owners.Sorted()
 	return result
 }
 
-// owners collects the ids of a layer; the storage format keeps them.
-type owners struct{ uids, gids map[uint32]struct{} }
-
-func newOwners() *owners {
-	return &owners{uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}}
+// Owners collects the ids of a layer; the storage format keeps them.
+type Owners struct {
+	uids, gids   map[uint32]struct{}
+	users, teams IDs // that exist
 }
 
-func (o *owners) note(uid, gid int) {
+// NewOwners starts a collection; uids and gids are the ids that exist here.
+func NewOwners(uids, gids IDs) *Owners {
+	return &Owners{uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}, users: uids, teams: gids}
+}
+
+func (o *Owners) note(uid, gid int) {
 	o.uids[uint32(uid)] = struct{}{}
 	o.gids[uint32(gid)] = struct{}{}
 }
 
-func (o *owners) sorted() (uids, gids []uint32) {
-	for id := range o.uids {
-		uids = append(uids, id)
+// Keep notes an owner that stays as it is, or refuses one that does not exist.
+func (o *Owners) Keep(uid, gid uint32) (uint32, uint32, error) {
+	if !o.users.has(int(uid)) || !o.teams.has(int(gid)) {
+		return 0, 0, fmt.Errorf("owner %d:%d does not exist in this user namespace", uid, gid)
 	}
-	for id := range o.gids {
-		gids = append(gids, id)
-	}
-	slices.Sort(uids)
-	slices.Sort(gids)
-	return uids, gids
+	o.note(int(uid), int(gid))
+	return uid, gid, nil
+}
+
+// Sorted gives what was collected.
+func (o *Owners) Sorted() (uids, gids []uint32) {
+	return slices.Sorted(maps.Keys(o.uids)), slices.Sorted(maps.Keys(o.gids))
 }
 
 // create calls make, which is to make e's name in the directory fd, and again
