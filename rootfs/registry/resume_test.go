@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -507,5 +508,30 @@ func TestCleanPartial(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 2 {
 		t.Errorf("left %v", left)
+	}
+}
+
+// A reader whose file is cut under it gets what is left, then the cause; never
+// an end.
+func TestReaderOfCutFile(t *testing.T) {
+	_, data, h := bigImage(t, 1<<20)
+	file, err := openPartial(context.Background(), t.TempDir(), v1.Descriptor{Digest: h, Size: int64(len(data))}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := file.write(data); err != nil {
+		t.Fatal(err)
+	}
+	p := &spool{file: file, have: int64(len(data)), ended: make(chan struct{}), err: ErrVerify}
+	p.moved = sync.NewCond(&p.mu)
+	close(p.ended)
+	_ = file.f.Truncate(partialHeader + 100)
+	r := p.open()
+	buf := make([]byte, 4096)
+	if n, err := r.Read(buf); n != 100 || err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+	if n, err := r.Read(buf); n != 0 || !errors.Is(err, ErrVerify) {
+		t.Errorf("%d %v", n, err)
 	}
 }

@@ -323,11 +323,25 @@ func (r *reader) Read(b []byte) (int, error) {
 	}
 	n, err := file.f.ReadAt(b, partialHeader+r.off)
 	r.off += int64(n)
-	if errors.Is(err, io.EOF) {
-		// The file was cut because its digest is wrong; never an end.
-		err = io.ErrUnexpectedEOF
+	if !errors.Is(err, io.EOF) {
+		return n, err
 	}
-	return n, err
+	if n > 0 {
+		return n, nil
+	}
+	return 0, p.whyCut()
+}
+
+// whyCut is asked when the file has lost bytes that were there: the download
+// has dropped them, and is about to say why. Never an io.EOF.
+func (p *spool) whyCut() error {
+	<-p.ended
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return p.err
+	}
+	return io.ErrUnexpectedEOF
 }
 
 // Close lets go. The last reader of a blob that was read to its end removes
