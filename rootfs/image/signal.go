@@ -45,7 +45,7 @@ func ParseSignal(s string) (syscall.Signal, error) {
 		return number, nil
 	}
 	for number, known := range signalNames() {
-		if name == known {
+		if name == known && name != "" {
 			return syscall.Signal(number), nil
 		}
 	}
