@@ -12,10 +12,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/state"
+	"bryo/sandbox/userns"
 )
 
 // Options of New.
@@ -30,6 +32,9 @@ type Engine struct {
 	Root  string
 	debug bool
 	warn  func(string)
+
+	mapOnce sync.Once
+	idMap   userns.Mapping
 }
 
 // New resolves the data root. It creates nothing: `version` and `doctor` work

@@ -11,6 +11,11 @@ import (
 // when they and the helper programs exist, else the user's own ids alone, said
 // once on stderr.
 func (e *Engine) mapping() userns.Mapping {
+	e.mapOnce.Do(func() { e.idMap = e.newMapping() })
+	return e.idMap
+}
+
+func (e *Engine) newMapping() userns.Mapping {
 	full, err := hostinfo.FullMap()
 	if err != nil {
 		e.warn("single-uid mode: " + err.Error() + " (bryo doctor has the cure)")

@@ -37,7 +37,10 @@ func (s *supervisor) mountTree() (*tree, error) {
 	if err := s.mountRoot(t.root); err != nil {
 		return nil, err
 	}
-	var err error
+	err := s.adaptImage(t.root)
+	if err != nil {
+		return nil, err
+	}
 	if t.user, err = s.resolveUser(t.root); err != nil {
 		return nil, err
 	}
