@@ -220,6 +220,9 @@ func plan(c Config) *laststage.Plan {
 	if c.Init {
 		plan.Flags |= laststage.Init
 	}
+	if c.Console != nil {
+		plan.Flags |= laststage.Terminal
+	}
 	if caps := p.Capabilities; caps != nil {
 		plan.Bounding, plan.Permitted = bits(caps.Bounding), bits(caps.Permitted)
 		plan.Effective, plan.Inheritable = bits(caps.Effective), bits(caps.Inheritable)

@@ -261,6 +261,7 @@ func (s *supervisor) followStarter() {
 			s.outputs.mu.Lock()
 			s.outputs.last, s.outputs.clients = false, nil
 			s.outputs.mu.Unlock()
+			leaveTerminal()
 			continue
 		}
 		_ = session.handle(m, files)
@@ -273,6 +274,19 @@ func (s *supervisor) followStarter() {
 			_ = s.sandbox.Signal(unix.SIGKILL)
 		}
 	}
+}
+
+// leaveTerminal lets go of the user's terminal: whoever waits for its end must
+// not wait for the container.
+func leaveTerminal() {
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	for fd := range 3 {
+		_ = unix.Dup3(null, fd, 0)
+	}
+	unix.Close(null)
 }
 
 // stop ends the container: the signal, then SIGKILL when its time is up. A

@@ -37,6 +37,7 @@ const (
 	SetGroups     = 1 << 1 // setgroups(2) is allowed in this user namespace
 	DieWithParent = 1 << 2
 	Init          = 1 << 3 // stay as PID 1, reap and forward signals
+	Terminal      = 1 << 4 // descriptor 0 is the container's own terminal
 )
 
 const (

@@ -34,7 +34,8 @@ enum {
 	FLAG_NO_NEW_PRIVS = 1 << 0, /* prctl(PR_SET_NO_NEW_PRIVS) */
 	FLAG_SET_GROUPS = 1 << 1,   /* setgroups is allowed in this namespace */
 	FLAG_DIE_WITH_PARENT = 1 << 2,
-	FLAG_INIT = 1 << 3,   /* stay as PID 1: reap and forward signals */
+	FLAG_INIT = 1 << 3,     /* stay as PID 1: reap and forward signals */
+	FLAG_TERMINAL = 1 << 4, /* descriptor 0 is the container's own terminal */
 };
 
 #define PLAN_MAGIC 0x6f797262u /* "bryo" */
@@ -201,6 +202,9 @@ static void drop_bounding(uint64_t keep)
 static void become_user(const struct plan *p)
 {
 	must(STEP_USER, sys(__NR_prctl, PR_SET_KEEPCAPS, 1, 0, 0));
+	/* The user opens his terminal again by its name. */
+	if (p->flags & FLAG_TERMINAL)
+		must(STEP_USER, sys(__NR_fchown, 0, p->uid, -1, 0));
 	if (p->flags & FLAG_SET_GROUPS)
 		must(STEP_GROUPS, sys(__NR_setgroups, p->ngroups, groups, 0, 0));
 	must(STEP_USER, sys(__NR_setresgid, p->gid, p->gid, p->gid, 0));
@@ -353,7 +357,18 @@ static _Noreturn void reap(long child)
 	}
 }
 
-static void split_init(const struct plan *p)
+/* What ps shows of PID 1: a name instead of a descriptor. */
+static void take_name(char **argv)
+{
+	static const char name[] = "bryo-init";
+	char *end = argv[1] + length(argv[1]);
+
+	memset(argv[0], 0, (size_t)(end - argv[0]));
+	memcpy(argv[0], name, sizeof name - 1);
+	sys(__NR_prctl, PR_SET_NAME, name, 0, 0);
+}
+
+static void split_init(const struct plan *p, char **argv)
 {
 	uint64_t all = ~0ull, old;
 	/* Blocked before the fork: no signal falls between the two. */
@@ -363,6 +378,7 @@ static void split_init(const struct plan *p)
 	if (child) {
 		/* No execve of its own takes the loading right from PID 1. */
 		set_capabilities(p, 0);
+		take_name(argv);
 		reap(child);
 	}
 	/* A group of its own, in the foreground when there is a terminal; the
@@ -406,6 +422,6 @@ __attribute__((used)) void begin(long *stack)
 		die_with_parent(); /* after setresuid, which clears it */
 	load_filter(&plan);
 	if (plan.flags & FLAG_INIT)
-		split_init(&plan);
+		split_init(&plan, argv);
 	give_up(STEP_EXEC, execute(argv + 2, env));
 }
