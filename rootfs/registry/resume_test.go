@@ -135,13 +135,12 @@ func TestResumeOddServers(t *testing.T) {
 			s := newServer(t)
 			img, data, h := bigImage(t, 2<<20)
 			pushed(t, s, "a", img)
-			n := 0
+			var n atomic.Int32
 			s.on(func(w http.ResponseWriter, r *http.Request) bool {
 				if !isBlob(r, h) {
 					return false
 				}
-				n++
-				switch n {
+				switch n.Add(1) {
 				case 1:
 					hijack(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", len(data)), data[:1500<<10])
 				case 2:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -248,10 +249,10 @@ func TestPushMount(t *testing.T) {
 // else is found out.
 func TestPushTroubles(t *testing.T) {
 	s := newServer(t)
-	n := 0
+	var n atomic.Int32
 	s.on(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPatch {
-			if n++; n == 1 {
+			if n.Add(1) == 1 {
 				hijack(w, "502 Bad Gateway\r\nContent-Length: 0", nil)
 				return true
 			}
