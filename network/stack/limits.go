@@ -52,6 +52,10 @@ const (
 	// nothing in normal life, so there is no point in measuring it.
 	minRetransmit = 200 * time.Millisecond
 	maxRetransmit = 10 * time.Second
+	// ackDelay is how long a request waits to be acknowledged together with
+	// its answer. Linux waits 40 ms; less hurts less where a program writes
+	// twice before it reads (Nagle).
+	ackDelay = 5 * time.Millisecond
 	// maxRetries without an answer end a connection after about a minute:
 	// the far end is the container's kernel, which does not go away.
 	maxRetries = 10

@@ -55,7 +55,9 @@ type conn struct {
 	backlog   buffer
 	fin       bool // rcv includes the container's FIN
 	ackDue    bool
-	shut      bool // the host socket's sending side is shut down
+	ackAt     instant // when an acknowledgement that waits for data goes; 0: none does
+	talked    bool    // we sent data since the container last did
+	shut      bool    // the host socket's sending side is shut down
 
 	// The host socket, as edge-triggered epoll told and reads confirmed.
 	readable, hup, eof bool
@@ -326,10 +328,12 @@ func (c *conn) connected(events uint32) {
 		return
 	}
 	c.s.dialing.remove(&c.waiting)
-	if errno := socketError(c.fd); errno != 0 {
-		delete(c.s.conns, c.key)
-		c.rejected(errno)
-		return
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		if errno := socketError(c.fd); errno != 0 {
+			delete(c.s.conns, c.key)
+			c.rejected(errno)
+			return
+		}
 	}
 	c.state = synReceived
 	c.readable = events&unix.EPOLLIN != 0

@@ -86,6 +86,7 @@ func (c *conn) complete(p *packet, h *tcpHeader) bool {
 	c.state = established
 	c.una, c.retries, c.rto = c.nxt, 0, 0
 	c.recover = c.una
+	c.talked = true // whoever opens a connection asks first, as a rule
 	return true
 }
 
@@ -147,6 +148,11 @@ func (c *conn) duplicate() {
 func (c *conn) receive(h *tcpHeader) {
 	data, fin := h.data, h.flags&flagFIN != 0
 	c.owe()
+	if c.dialogue(h) {
+		c.ackDue, c.ackAt = false, c.s.now+int64(ackDelay)
+		c.arm()
+	}
+	c.talked = false
 	if skip := c.rcv - h.seq; int32(skip) < 0 {
 		return // a hole: the duplicate acknowledgement makes it come again
 	} else if int(skip) > len(data) || c.fin {
@@ -167,6 +173,15 @@ func (c *conn) receive(h *tcpHeader) {
 		c.rcv++
 		c.goodbye()
 	}
+}
+
+// dialogue reports whether a segment is likely to be answered at once, by
+// data or by a FIN, so that its acknowledgement can wait for that.
+func (c *conn) dialogue(h *tcpHeader) bool {
+	if h.seq != c.rcv || c.ackAt != 0 || c.backlog.size > 0 {
+		return false
+	}
+	return h.flags&flagFIN != 0 && !c.eof || c.talked && len(h.data) < int(c.mss)
 }
 
 // deliver hands data to the host and returns how much was taken.

@@ -130,12 +130,18 @@ func (c *conn) arm() {
 	if c.rto != 0 {
 		at = min(at, c.rto)
 	}
+	if c.ackAt != 0 {
+		at = min(at, c.ackAt)
+	}
 	c.s.timers.notAfter(&c.timer, max(at, c.s.now+1))
 }
 
 // expired is called when the timer fires, maybe too early.
 func (c *conn) expired() {
 	now := c.s.now
+	if c.ackAt != 0 && now >= c.ackAt {
+		c.transmit(flagACK, c.nxt, 0, 0)
+	}
 	switch {
 	case c.rto != 0 && now >= c.rto:
 		c.again()
@@ -196,8 +202,7 @@ func (s *Stack) acknowledge() {
 
 // settle sends an acknowledgement that is owed at once.
 func (c *conn) settle() {
-	if c.ackDue {
-		c.ackDue = false
+	if c.ackDue || c.ackAt != 0 {
 		c.transmit(flagACK, c.nxt, 0, 0)
 	}
 }
@@ -244,8 +249,9 @@ func (c *conn) transmit(flags byte, seq uint32, offset, n int) {
 	binary.BigEndian.PutUint32(t[8:], 0)
 	if flags&flagACK != 0 {
 		binary.BigEndian.PutUint32(t[8:], c.rcv)
-		c.ackDue = false
+		c.ackDue, c.ackAt = false, 0
 	}
+	c.talked = c.talked || n > 0
 	t[12], t[13] = byte(transport/4)<<4, flags
 	binary.BigEndian.PutUint16(t[14:], c.announce(flags&flagSYN != 0))
 	binary.BigEndian.PutUint32(t[16:], 0)
