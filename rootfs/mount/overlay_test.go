@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +225,47 @@ func TestOverlaySupported(t *testing.T) {
 	t.Log(err)
 }
 
+// The benchmarks need a namespace: unshare -rm env BRYO_TEST_NAMESPACE=1 go test -bench .
+func needNamespace(b *testing.B) {
+	if os.Getenv("BRYO_TEST_NAMESPACE") == "" {
+		b.Skip("outside of a namespace")
+	}
+}
+
 func BenchmarkOverlay(b *testing.B) {
-	b.Skip("run by hand inside a namespace")
+	needNamespace(b)
+	for _, n := range []int{1, 8, 130, 500} {
+		lower := makeLayers(b, b.TempDir(), n)
+		b.Run(fmt.Sprintf("%d layers", n), func(b *testing.B) {
+			dir := b.TempDir()
+			var times []time.Duration // the median says more than the mean on a busy machine
+			for i := 0; b.Loop(); i++ {
+				start := time.Now()
+				sub := func(name string) string { return filepath.Join(dir, fmt.Sprint(name, i)) }
+				if err := Overlay(sub("root"), lower, sub("upper"), sub("work"), OverlayOptions{Volatile: true}); err != nil {
+					b.Fatal(err)
+				}
+				times = append(times, time.Since(start))
+				b.StopTimer()
+				unix.Unmount(sub("root"), unix.MNT_DETACH)
+				b.StartTimer()
+			}
+			slices.Sort(times)
+			b.ReportMetric(float64(times[0].Microseconds()), "min-µs")
+			b.ReportMetric(float64(times[len(times)/2].Microseconds()), "median-µs")
+		})
+	}
+}
+
+func BenchmarkDev(b *testing.B) {
+	needNamespace(b)
+	dir := b.TempDir()
+	for b.Loop() {
+		if err := Dev(dir, nil); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		unix.Unmount(dir, unix.MNT_DETACH)
+		b.StartTimer()
+	}
 }

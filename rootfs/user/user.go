@@ -50,6 +50,9 @@ type OutsideMapError struct {
 }
 
 func (e *OutsideMapError) Error() string {
+	if e.Count == 1 {
+		return fmt.Sprintf("%s %d is outside of the user namespace, which has id 0 only", e.Kind, e.ID)
+	}
 	return fmt.Sprintf("%s %d is outside of the user namespace, which has %d ids", e.Kind, e.ID, e.Count)
 }
 

@@ -93,6 +93,9 @@ func (v *Volume) fill(rootfs, target string) error {
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
+	if errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("the image has a file there: %w", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -116,6 +119,12 @@ func openImageDir(rootfs, target string) (int, error) {
 		var errno unix.Errno
 		errors.As(err, &errno)
 		return -1, errno
+	}
+	// A link to "/" would copy the whole image, and the runtime refuses it anyway.
+	var top, here unix.Stat_t
+	if unix.Fstat(root, &top) == nil && unix.Fstat(fd, &here) == nil && top.Dev == here.Dev && top.Ino == here.Ino {
+		unix.Close(fd)
+		return -1, errors.New("invalid specification: destination can't be '/'")
 	}
 	return fd, nil
 }

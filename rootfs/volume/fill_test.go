@@ -166,10 +166,17 @@ func TestFillThroughLinks(t *testing.T) {
 			t.Error(err, statErr)
 		}
 	})
+	t.Run("to the root", func(t *testing.T) {
+		root, s := image(t), NewStore(t.TempDir())
+		os.Symlink("..", filepath.Join(root, "srv/up"))
+		if _, err := source(t, s, root, "data", "/srv/up"); err == nil || !strings.Contains(err.Error(), "destination can't be '/'") {
+			t.Error(err)
+		}
+	})
 	t.Run("file", func(t *testing.T) {
 		root, s := image(t), NewStore(t.TempDir())
 		_, err := source(t, s, root, "data", "/srv/data/file")
-		if err == nil || err.Error() != "fill volume data from /srv/data/file: not a directory" {
+		if err == nil || err.Error() != "fill volume data from /srv/data/file: the image has a file there: not a directory" {
 			t.Error(err)
 		}
 	})

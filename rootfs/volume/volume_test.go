@@ -253,8 +253,8 @@ func TestListAndPrune(t *testing.T) {
 	}{
 		{nil, []string{anonymous, "cache", "db-data", "web-data"}, ""},
 		{[]string{"name=data"}, []string{"db-data", "web-data"}, ""},
-		{[]string{"name=^db"}, []string{"db-data"}, ""},
-		{[]string{"name=db", "name=cache"}, []string{"cache", "db-data"}, ""},
+		{[]string{"name=^db-"}, []string{"db-data"}, ""},
+		{[]string{"name=db-", "name=cache"}, []string{"cache", "db-data"}, ""},
 		{[]string{"name=["}, nil, ""},
 		{[]string{"label=tier"}, []string{"db-data", "web-data"}, ""},
 		{[]string{"label=tier=web"}, []string{"web-data"}, ""},
