@@ -181,6 +181,7 @@ func commands() []*cli.Command {
 		loadCommand(),
 		loginCommand(),
 		logoutCommand(),
+		logsCommand(),
 		pauseCommand(true),
 		psCommand("ps"),
 		pullCommand(),

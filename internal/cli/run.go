@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"bryo/internal/engine"
+	"bryo/internal/logs"
 	"bryo/internal/state"
 	"bryo/rootfs/mount"
 )
@@ -83,6 +84,8 @@ func containerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "ipc", Usage: "IPC namespace: private or host"},
 		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "set a label"},
 		&cli.StringSliceFlag{Name: "label-file", Usage: "read labels from `FILE`"},
+		&cli.StringFlag{Name: "log-driver", Usage: "json-file, local, journald or none"},
+		&cli.StringSliceFlag{Name: "log-opt", Usage: "option of the log driver (`KEY=VALUE`)"},
 		&cli.StringSliceFlag{Name: "mount", Usage: "attach a mount (type=bind|volume|tmpfs,…)"},
 		&cli.StringFlag{Name: "name", Usage: "name the container"},
 		&cli.StringFlag{Name: "network", Aliases: []string{"net"}, Usage: "network: none or host"},
@@ -138,7 +141,7 @@ var (
 		"device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
 		"device-write-iops", "expose", "gpus", "health-cmd", "health-interval", "health-retries",
 		"health-start-interval", "health-start-period", "health-timeout", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
-		"isolation", "kernel-memory", "link", "link-local-ip", "log-driver", "log-opt", "mac-address", "memory",
+		"isolation", "kernel-memory", "link", "link-local-ip", "mac-address", "memory",
 		"memory-reservation", "memory-swap", "memory-swappiness", "network-alias", "pids-limit", "publish",
 		"runtime", "storage-opt", "volume-driver", "volumes-from",
 	}
@@ -307,6 +310,13 @@ func identityOf(c *cli.Context, r *engine.RunRequest) error {
 	}
 	if h.Remove && h.Restart.Name != "" {
 		return usageError("conflicting options: cannot specify both --restart and --rm")
+	}
+	options, err := keyValues("log option", c.StringSlice("log-opt"))
+	if err != nil {
+		return err
+	}
+	if h.Log, err = logs.Parse(c.String("log-driver"), options); err != nil {
+		return usageError(err.Error())
 	}
 	if c.IsSet("stop-timeout") {
 		seconds := c.Int("stop-timeout")

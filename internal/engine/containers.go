@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -68,6 +69,9 @@ func (e *Engine) Containers() ([]*Container, error) {
 	sortNewest(list)
 	return list, nil
 }
+
+// LogDir is where the container's log lies.
+func (e *Engine) LogDir(c *Container) string { return filepath.Join(e.containers().Path(c.ID), "log") }
 
 // dial reaches the supervisor of a running container.
 func (e *Engine) dial(c *Container) (*supervisor.Control, error) {

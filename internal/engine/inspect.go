@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"bryo/internal/logs"
 	"bryo/internal/state"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
@@ -193,6 +194,9 @@ func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
 			Ports: map[string][]InspectPort{}, Networks: map[string]InspectEndpoint{c.Host.Network: {}},
 		},
 	}
+	if c.Host.Log.InFiles() {
+		out.LogPath = logs.Path(e.LogDir(c))
+	}
 	if len(c.Process.Args) > 0 {
 		out.Path, out.Args = c.Process.Args[0], c.Process.Args[1:]
 	}
@@ -227,7 +231,7 @@ func inspectState(c *Container) InspectState {
 func inspectHost(c *Container) InspectHost {
 	h := c.Host
 	out := InspectHost{
-		LogConfig: InspectLog{Type: "json-file", Config: map[string]string{}}, NetworkMode: h.Network,
+		LogConfig: InspectLog{Type: h.Log.Driver, Config: h.Log.Options}, NetworkMode: h.Network,
 		PortBindings: map[string][]InspectPort{}, RestartPolicy: InspectRestart{Name: h.Restart.Name, MaximumRetryCount: h.Restart.Max},
 		AutoRemove: h.Remove, CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: orPrivate(h.CgroupNS),
 		Dns: h.DNS, DnsOptions: h.DNSOptions, DnsSearch: h.DNSSearch, ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,

@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"bryo/internal/linux"
+	"bryo/internal/logs"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 	"bryo/sandbox/userns"
@@ -62,6 +63,7 @@ type Host struct {
 	StopSignal  string            `json:"stopSignal,omitempty"`
 	StopTimeout *int              `json:"stopTimeout,omitempty"` // seconds
 	Restart     Restart           `json:"restart,omitzero"`
+	Log         logs.Config       `json:"log,omitzero"`
 
 	Mounts   []mount.Mount  `json:"mounts,omitempty"`
 	ReadOnly bool           `json:"readOnly,omitempty"`
