@@ -78,7 +78,7 @@ func openFile(dir string, c Config, now clock) (*file, error) {
 
 // resume goes on where an earlier writer stopped, however it stopped.
 func (f *file) resume() error {
-	removeTemporary(f.dir)
+	removeUnfinished(f.dir)
 	kept, err := list(f.dir)
 	if err != nil {
 		return err

@@ -83,10 +83,18 @@ func list(dir string) ([]numbered, error) {
 	return slices.CompactFunc(all, func(a, b numbered) bool { return a.number == b.number }), nil
 }
 
-func removeTemporary(dir string) {
+// removeUnfinished removes what a killed writer left: files being made, and
+// packed ones whose plain form is still there.
+func removeUnfinished(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), temporarySuffix) {
+		unfinished := strings.HasSuffix(e.Name(), temporarySuffix)
+		if n, ok := parseName(e.Name()); ok && n.packed {
+			n.packed = false
+			_, err := os.Lstat(n.path(dir))
+			unfinished = err == nil
+		}
+		if unfinished {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
