@@ -25,9 +25,6 @@ const (
 
 // clause writes "if all conditions hold return, else go on".
 func (b *builder) clause(c clause) {
-	if impossible(c.when, b.narrow) {
-		return
-	}
 	b.fails, b.hits, b.first, b.mixed = nil, nil, 0, false
 	for _, a := range c.when {
 		b.condition(a)
@@ -45,22 +42,14 @@ func (b *builder) clause(c clause) {
 	}
 }
 
-// impossible reports a masked comparison with a bit outside its mask.
-func impossible(when []Arg, narrow bool) bool {
-	for _, a := range when {
-		if mask, value := a.masked(narrow); a.Op == MaskedEqual && value&^mask != 0 {
-			return true
-		}
-	}
-	return false
-}
-
 // masked returns mask and value of a MaskedEqual in the width of the ABI.
+// Bits of the value outside the mask do not count, as with libseccomp.
 func (a Arg) masked(narrow bool) (mask, value uint64) {
+	mask = a.Value
 	if narrow {
-		return uint64(uint32(a.Value)), uint64(uint32(a.ValueTwo))
+		mask = uint64(uint32(mask))
 	}
-	return a.Value, a.ValueTwo
+	return mask, a.ValueTwo & mask
 }
 
 // condition writes the check of one argument, high word first.

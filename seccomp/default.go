@@ -38,8 +38,10 @@ const (
 	int32Mask = 0xffffffff
 	// typeMask is SOCK_TYPE_MASK: the type without SOCK_NONBLOCK and CLOEXEC.
 	typeMask = 0xf
-	// sockPacket is SOCK_PACKET of <bits/socket_type.h>.
-	sockPacket = 10
+	// Types and protocols of AF_INET that x/sys does not name.
+	sockPacket = 10  // SOCK_PACKET
+	sockDCCP   = 6   // SOCK_DCCP
+	protoSMC   = 256 // IPPROTO_SMC
 )
 
 // sockets are the calls that make a socket of a family. socketpair counts:
@@ -57,6 +59,13 @@ var ownRules = [...]Rule{
 	// AF_INET with SOCK_PACKET is AF_PACKET by another name.
 	{Names: sockets, Action: Errno, Errno: noFamily, Excludes: Condition{Caps: []string{"CAP_NET_RAW"}},
 		Args: []Arg{{0, MaskedEqual, int32Mask, unix.AF_INET}, {1, MaskedEqual, typeMask, sockPacket}}},
+	// DCCP is gone from the kernel (6.16) and was never kept up before. SMC is
+	// the refused AF_SMC by another name.
+	{Names: sockets, Action: Errno, Errno: noProtocol, Args: []Arg{{1, MaskedEqual, typeMask, sockDCCP}}},
+	{Names: sockets, Action: Errno, Errno: noProtocol,
+		Args: []Arg{{0, MaskedEqual, int32Mask, unix.AF_INET}, {2, MaskedEqual, int32Mask, protoSMC}}},
+	{Names: sockets, Action: Errno, Errno: noProtocol,
+		Args: []Arg{{0, MaskedEqual, int32Mask, unix.AF_INET6}, {2, MaskedEqual, int32Mask, protoSMC}}},
 	{Names: sockets, Action: Allow, Args: []Arg{{0, MaskedEqual, int32Mask, unix.AF_UNIX}}},
 	{Names: sockets, Action: Allow, Args: []Arg{{0, MaskedEqual, int32Mask, unix.AF_INET}}},
 	{Names: sockets, Action: Allow, Args: []Arg{{0, MaskedEqual, int32Mask, unix.AF_INET6}}},

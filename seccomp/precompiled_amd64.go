@@ -10,16 +10,16 @@ import _ "embed"
 var programs string
 
 // programsHash tells cached programs of another default profile apart.
-const programsHash = "1636353748dd5fc5ae8332861157206b6c0f91931e5f89c0dca2cd4984c0a384"
+const programsHash = "35b2731045b9fd1f604f35ef698615b1b6ff97db3c5bd813451d2954da71a0e0"
 
 // defaultCaps are the capabilities that Default asks for.
 const defaultCaps = " CAP_BPF CAP_DAC_READ_SEARCH CAP_NET_ADMIN CAP_NET_RAW CAP_PERFMON CAP_SYSLOG CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_CHROOT CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_TTY_CONFIG "
 
 var variants = [...]variant{
-	{arch: "amd64", caps: "CAP_SYS_CHROOT", fake: 0, offset: 0, length: 7144},
-	{arch: "amd64", caps: "CAP_SYS_CHROOT", fake: 7, offset: 7144, length: 11128},
-	{arch: "amd64", caps: "", fake: 0, offset: 18272, length: 7208},
-	{arch: "amd64", caps: "", fake: 7, offset: 25480, length: 11192},
-	{arch: "386", caps: "CAP_SYS_CHROOT", fake: 0, offset: 36672, length: 7104},
-	{arch: "386", caps: "CAP_SYS_CHROOT", fake: 7, offset: 43776, length: 11088},
+	{arch: "amd64", caps: "CAP_SYS_CHROOT", fake: 0, offset: 0, length: 7816},
+	{arch: "amd64", caps: "CAP_SYS_CHROOT", fake: 7, offset: 7816, length: 11800},
+	{arch: "amd64", caps: "", fake: 0, offset: 19616, length: 7880},
+	{arch: "amd64", caps: "", fake: 7, offset: 27496, length: 11864},
+	{arch: "386", caps: "CAP_SYS_CHROOT", fake: 0, offset: 39360, length: 7776},
+	{arch: "386", caps: "CAP_SYS_CHROOT", fake: 7, offset: 47136, length: 11760},
 }

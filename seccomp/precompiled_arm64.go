@@ -10,16 +10,16 @@ import _ "embed"
 var programs string
 
 // programsHash tells cached programs of another default profile apart.
-const programsHash = "030f03a83366105e02c53b39c317895e6aec2619343b45a133394ca6f373072a"
+const programsHash = "320bdf962ae7f51e7480e3e19ad68039c15c2751baf1d7ee00808f7b55432589"
 
 // defaultCaps are the capabilities that Default asks for.
 const defaultCaps = " CAP_BPF CAP_DAC_READ_SEARCH CAP_NET_ADMIN CAP_NET_RAW CAP_PERFMON CAP_SYSLOG CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_CHROOT CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_TTY_CONFIG "
 
 var variants = [...]variant{
-	{arch: "arm64", caps: "CAP_SYS_CHROOT", fake: 0, offset: 0, length: 4824},
-	{arch: "arm64", caps: "CAP_SYS_CHROOT", fake: 7, offset: 4824, length: 7672},
-	{arch: "arm64", caps: "", fake: 0, offset: 12496, length: 4856},
-	{arch: "arm64", caps: "", fake: 7, offset: 17352, length: 7704},
-	{arch: "arm", caps: "CAP_SYS_CHROOT", fake: 0, offset: 25056, length: 4824},
-	{arch: "arm", caps: "CAP_SYS_CHROOT", fake: 7, offset: 29880, length: 7672},
+	{arch: "arm64", caps: "CAP_SYS_CHROOT", fake: 0, offset: 0, length: 5272},
+	{arch: "arm64", caps: "CAP_SYS_CHROOT", fake: 7, offset: 5272, length: 8120},
+	{arch: "arm64", caps: "", fake: 0, offset: 13392, length: 5312},
+	{arch: "arm64", caps: "", fake: 7, offset: 18704, length: 8152},
+	{arch: "arm", caps: "CAP_SYS_CHROOT", fake: 0, offset: 26856, length: 5272},
+	{arch: "arm", caps: "CAP_SYS_CHROOT", fake: 7, offset: 32128, length: 8120},
 }

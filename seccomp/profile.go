@@ -25,7 +25,7 @@ const (
 // Op compares a syscall argument with a value, unsigned and 64 bits wide.
 type Op uint8
 
-// The operators. MaskedEqual holds when argument & Value == ValueTwo.
+// The operators. MaskedEqual holds when argument & Value == ValueTwo & Value.
 const (
 	EqualTo Op = iota + 1
 	NotEqual

@@ -244,5 +244,5 @@ func holds(ab *abi, a Arg, d Data) bool {
 	case GreaterEqual:
 		return x >= v
 	}
-	return x&v == w
+	return x&v == w&v
 }

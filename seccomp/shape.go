@@ -55,7 +55,11 @@ func checkShape(text []byte) error {
 	if token != json.Delim('{') {
 		return fmt.Errorf("want a JSON object")
 	}
-	if err := w.object(shape{keys: profileKeys, sub: profileShape}, ""); err != nil {
+	err = w.object(shape{keys: profileKeys, sub: profileShape}, "")
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("the file is cut short")
+	}
+	if err != nil {
 		return err
 	}
 	if _, err := w.dec.Token(); err != io.EOF {

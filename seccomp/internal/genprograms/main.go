@@ -1,6 +1,6 @@
 // Command genprograms compiles bryo's default profile for the common cases
 // and writes the programs as data of package seccomp. It is run by go
-// generate in the package's folder, after gentables.
+// generate in the package's folder (or given another), after gentables.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"go/format"
 	"log"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -89,7 +90,7 @@ func capsOf(p *seccomp.Profile) []string {
 }
 
 func write(name string, text []byte) {
-	if err := os.WriteFile(name, text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(slices.Concat(os.Args[1:], []string{name})...), text, 0o644); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("wrote", name, len(text), "bytes")
