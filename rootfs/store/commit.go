@@ -19,8 +19,8 @@ import (
 
 // commit makes an image of layers that are in the store, and names it last: until
 // then an interrupted commit leaves nothing that a name leads to.
-func (s *Store) commit(p *plan, names []string, options ImportOptions) error {
-	return s.mutate(func() error {
+func (s *Store) commit(p *plan, names []string, options ImportOptions) (record *image.Record, err error) {
+	err = s.mutate(func() error {
 		if err := s.createImage(p, options.Index); err != nil {
 			return err
 		}
@@ -30,8 +30,34 @@ func (s *Store) commit(p *plan, names []string, options ImportOptions) error {
 		if err := s.giveNames(p.id, names); err != nil {
 			return err
 		}
+		if record, err = s.writeRecords(p.id, names); err != nil {
+			return err
+		}
 		return syncDir(filepath.Join(s.root, "storage", "overlay-images"))
 	})
+	return record, err
+}
+
+// writeRecords makes the records that the next run looks for.
+func (s *Store) writeRecords(id string, names []string) (*image.Record, error) {
+	found, err := s.find(id, "")
+	if err != nil {
+		return nil, err
+	}
+	record, err := found.Record(s.root)
+	if err != nil {
+		return nil, err
+	}
+	if err := image.Write(s.root, "", "", record); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Backward(names) {
+		record.Reference = name
+		if err := image.Write(s.root, name, "", record); err != nil {
+			return nil, err
+		}
+	}
+	return record, nil
 }
 
 // createImage writes the image's files, or completes those of one that exists.

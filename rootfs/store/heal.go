@@ -22,33 +22,35 @@ func (s *Store) heal() {
 	s.healImages()
 }
 
-// healStaging removes staging directories whose lock nobody holds.
+// healStaging removes staging directories that no import fills any more: all of
+// them when none runs, else those whose lock nobody holds. (The library makes the
+// directory before its lock, and removes the lock before the directory.)
 func (s *Store) healStaging() {
 	base := filepath.Join(s.root, "storage", "overlay", "staging")
 	entries, err := os.ReadDir(base)
+	if err != nil || len(entries) == 0 {
+		return
+	}
+	alone, err := s.locks.try(lockImports, true)
 	if err != nil {
 		return
 	}
+	if alone != nil {
+		defer alone()
+	}
 	for _, entry := range entries {
 		dir := filepath.Join(base, entry.Name())
-		if abandoned(dir) {
+		if alone != nil || abandoned(dir) {
 			os.RemoveAll(dir)
 		}
 	}
 }
 
-// abandoned tells whether the process that made a staging directory is gone. The
-// library locks staging.lock right after making the directory, so one without
-// the file may be brand-new: it stays while imports run.
+// abandoned tells whether the process that filled a staging directory is gone.
 func abandoned(dir string) bool {
 	file, err := os.OpenFile(filepath.Join(dir, "staging.lock"), os.O_RDWR, 0)
 	if err != nil {
-		var st unix.Stat_t
-		var now unix.Timespec
-		if unix.Stat(dir, &st) != nil || unix.ClockGettime(unix.CLOCK_REALTIME, &now) != nil {
-			return false
-		}
-		return now.Sec-st.Mtim.Sec > 60
+		return false
 	}
 	defer file.Close()
 	lock := unix.Flock_t{Type: unix.F_WRLCK}

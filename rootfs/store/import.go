@@ -66,22 +66,16 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 	defer unlock()
 	// An image that another process removes meanwhile takes along layers that
 	// were counted on: then the missing ones are fetched after all.
+	var record *image.Record
 	for range 5 {
 		if err = s.importLayers(ctx, p, options.Progress); err == nil {
-			err = s.commit(p, names, options)
+			record, err = s.commit(p, names, options)
 		}
 		if !errors.Is(err, storage.ErrLayerUnknown) {
 			break
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	first := p.id
-	if len(names) > 0 {
-		first = names[0]
-	}
-	return image.Resolve(s.root, first, "")
+	return record, err
 }
 
 // names normalizes and checks the names.

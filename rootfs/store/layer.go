@@ -113,8 +113,8 @@ func (d *differ) blame(source *layerStream, err error) error {
 	if source.failure != nil {
 		return source.failure
 	}
-	if source.ended && d.layer.size >= 0 && source.fetched < d.layer.size {
-		return fmt.Errorf("%w: cut off after %d of %d bytes", ErrInvalid, source.fetched, d.layer.size)
+	if source.ended && source.fetched < d.layer.size {
+		return cutOff(source.fetched, d.layer.size)
 	}
 	if source.ended && !source.local && source.compressedDigest() != d.layer.digest {
 		return fmt.Errorf("%w: digest is %s, the manifest says %s", ErrInvalid, source.compressedDigest(), d.layer.digest)
@@ -136,10 +136,14 @@ func isHost(err error) bool {
 	return false
 }
 
+func cutOff(fetched, size int64) error {
+	return fmt.Errorf("%w: cut off after %d of %d bytes", ErrInvalid, fetched, size)
+}
+
 func (d *differ) verify(source *layerStream) error {
 	if !source.local {
-		if d.layer.size >= 0 && source.fetched != d.layer.size {
-			return fmt.Errorf("%w: %d bytes, the manifest says %d", ErrInvalid, source.fetched, d.layer.size)
+		if source.fetched < d.layer.size { // more of them were refused on the way
+			return cutOff(source.fetched, d.layer.size)
 		}
 		if got := source.compressedDigest(); got != d.layer.digest {
 			return fmt.Errorf("%w: digest is %s, the manifest says %s", ErrInvalid, got, d.layer.digest)
