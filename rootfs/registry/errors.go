@@ -67,15 +67,17 @@ type status struct {
 	wait string // Retry-After as sent
 }
 
+// Error prefers the registry's words to the number: "manifest unknown". A
+// server's own trouble keeps its number.
 func (s *status) Error() string {
-	line := fmt.Sprintf("%d %s", s.code, strings.ToLower(http.StatusText(s.code)))
-	if http.StatusText(s.code) == "" {
-		line = fmt.Sprintf("status %d", s.code)
+	number := strings.TrimSpace(fmt.Sprintf("%d %s", s.code, strings.ToLower(http.StatusText(s.code))))
+	switch {
+	case s.text == "":
+		return number
+	case s.kind() == nil || s.code == http.StatusTooManyRequests:
+		return number + ": " + s.text
 	}
-	if s.text != "" {
-		line += ": " + s.text
-	}
-	return line
+	return s.text
 }
 
 // kind maps a status to one of the exported kinds.

@@ -49,7 +49,7 @@ var _ v1.Image = (*Image)(nil)
 // when their Compressed() is read; ctx must live as long. policy.json and
 // registries.conf are obeyed; mirrors are tried first.
 func Pull(ctx context.Context, ref reference.Reference, o Options) (*Image, error) {
-	o = o.withDefaults()
+	o, ref = o.withDefaults(), tagged(ref)
 	want, err := ParsePlatform(o.Platform)
 	if err != nil {
 		return nil, err
@@ -78,6 +78,14 @@ func Pull(ctx context.Context, ref reference.Reference, o Options) (*Image, erro
 		}
 	}
 	return nil, err
+}
+
+// tagged adds docker's default tag to a bare name.
+func tagged(ref reference.Reference) reference.Reference {
+	if ref.IsNameOnly() {
+		ref.Tag = reference.DefaultTag
+	}
+	return ref
 }
 
 func pullFrom(ctx context.Context, e conf.Endpoint, ref reference.Reference, want v1.Platform, o Options) (*Image, error) {
@@ -149,11 +157,13 @@ func (i *Image) lockImage() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	_, _ = CleanPartial(dir, partialLife) // what an abandoned pull left is no reason to fail this one
 	path := filepath.Join(dir, "image-"+i.man.Digest.Hex)
+	waiting := sync.OnceFunc(func() {
+		i.s.opts.Progress.Note(i.ref.Familiar() + ": waiting for another bryo that pulls it")
+	})
 	for {
-		f, err := openLocked(i.ctx, path, func() {
-			i.s.opts.Progress.Note(i.ref.Familiar() + ": waiting for another bryo that pulls it")
-		})
+		f, err := openLocked(i.ctx, path, waiting)
 		if err != nil {
 			return fmt.Errorf("lock image: %w", err)
 		}

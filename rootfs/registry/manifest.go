@@ -40,7 +40,7 @@ var accepted = []types.MediaType{types.OCIImageIndex, types.DockerManifestList, 
 // GetManifest fetches the manifest or index that ref names, checked, from the
 // first endpoint that has it.
 func GetManifest(ctx context.Context, ref reference.Reference, o Options) (m Manifest, err error) {
-	o = o.withDefaults()
+	o, ref = o.withDefaults(), tagged(ref)
 	err = o.onAny(ctx, ref, func(s *session) error {
 		m, err = s.manifest(ctx, s.ep.Ref.Identifier(), "")
 		return err
@@ -51,7 +51,7 @@ func GetManifest(ctx context.Context, ref reference.Reference, o Options) (m Man
 // Head asks for type, digest and size of a manifest without its content. The
 // registry's word is all there is: pull by the digest to be sure.
 func Head(ctx context.Context, ref reference.Reference, o Options) (d v1.Descriptor, err error) {
-	o = o.withDefaults()
+	o, ref = o.withDefaults(), tagged(ref)
 	err = o.onAny(ctx, ref, func(s *session) error {
 		d, err = s.headManifest(ctx)
 		return err

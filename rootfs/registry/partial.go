@@ -249,13 +249,9 @@ func (p *partial) remove() {
 	p.unlock()
 }
 
-// CleanPartial removes what interrupted pulls left in dir and nobody uses now:
-// files older than age (0: all; negative: older than 30 days). It returns the
-// bytes freed.
+// CleanPartial removes what interrupted pulls left in dir, is older than age and
+// not in use. It returns the bytes freed.
 func CleanPartial(dir string, age time.Duration) (freed int64, err error) {
-	if age < 0 {
-		age = partialLife
-	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil

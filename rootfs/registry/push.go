@@ -23,7 +23,7 @@ const maxMounts = 3
 // Push uploads what the registry lacks, then the manifest, and returns its
 // digest. Mirrors are never pushed to. Foreign layers stay where they are.
 func Push(ctx context.Context, ref reference.Reference, img v1.Image, o Options) (v1.Hash, error) {
-	o = o.withDefaults()
+	o, ref = o.withDefaults(), tagged(ref)
 	var digest v1.Hash
 	err := o.onOrigin(ctx, ref, "pull,push", func(s *session) (err error) {
 		s.auth.mount = o.MountFrom
@@ -35,7 +35,7 @@ func Push(ctx context.Context, ref reference.Reference, img v1.Image, o Options)
 
 // PushIndex pushes every image of an index by digest, then the index itself.
 func PushIndex(ctx context.Context, ref reference.Reference, index v1.ImageIndex, o Options) (v1.Hash, error) {
-	o = o.withDefaults()
+	o, ref = o.withDefaults(), tagged(ref)
 	var digest v1.Hash
 	err := o.onOrigin(ctx, ref, "pull,push", func(s *session) (err error) {
 		s.auth.mount = o.MountFrom
@@ -48,7 +48,7 @@ func PushIndex(ctx context.Context, ref reference.Reference, index v1.ImageIndex
 // PutManifest stores a ready manifest or index under ref (manifest push). The
 // registry must have what it names.
 func PutManifest(ctx context.Context, ref reference.Reference, m Manifest, o Options) (v1.Hash, error) {
-	o = o.withDefaults()
+	o, ref = o.withDefaults(), tagged(ref)
 	var digest v1.Hash
 	err := o.onOrigin(ctx, ref, "pull,push", func(s *session) (err error) {
 		digest, err = s.putManifest(ctx, s.ep.Ref.Identifier(), m.MediaType, m.Raw)

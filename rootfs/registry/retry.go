@@ -17,6 +17,7 @@ import (
 
 const (
 	maxTries      = 6                // 0.5+1+2+4+8 s of waiting before giving up
+	maxTimeouts   = 3                // of tries that end in silence: each has cost headerTimeout already
 	maxRetryAfter = 30 * time.Second // a longer wait is said in the error instead of waited for
 	maxErrorBody  = 16 << 10
 
@@ -28,7 +29,7 @@ const (
 func (s *session) retry(ctx context.Context, q request, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
-		if err == nil || n == maxTries || q.once || ctx.Err() != nil || !s.transient(err, q.restart) {
+		if err == nil || n == maxTries || n >= maxTimeouts && isTimeout(err) || ctx.Err() != nil || !s.transient(err, q.restart) {
 			return err
 		}
 		if err := s.wait(ctx, q.op+" "+q.what, n, err); err != nil {

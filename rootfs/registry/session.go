@@ -127,7 +127,6 @@ type request struct {
 	length   int64                         // of body; -1: unknown
 	ok       []int                         // statuses that are a success
 	restart  bool                          // refused connections are retried too: the registry answered before
-	once     bool                          // no retries: the caller has its own loop
 }
 
 // url of a path below the repository: "manifests/TAG", "blobs/sha256:...".

@@ -135,7 +135,7 @@ func (p *spool) fill(file *partial) error {
 		if file.have-before >= minProgress {
 			n = 1
 		}
-		if n >= maxTries || p.ctx.Err() != nil || !p.s.transient(err, true) {
+		if n >= maxTries || n >= maxTimeouts && isTimeout(err) || p.ctx.Err() != nil || !p.s.transient(err, true) {
 			return err
 		}
 		if err := p.s.wait(p.ctx, "get blob "+p.desc.Digest.String(), n, err); err != nil {

@@ -20,7 +20,7 @@ import (
 
 const (
 	dialTimeout   = 15 * time.Second
-	headerTimeout = 60 * time.Second  // from the request's last byte to the answer's header
+	headerTimeout = 30 * time.Second  // from the request's last byte to the answer's header
 	uploadTimeout = 300 * time.Second // the same behind an upload: the registry may copy the blob first
 	maxHeader     = 64 << 10          // a registry's header has 1-2 kB
 	maxRedirects  = 5
@@ -276,4 +276,9 @@ func withTimeout(ctx context.Context, d time.Duration) (_ context.Context, alive
 }
 
 // errStalled ends a body that does not move.
-var errStalled = errors.New("no data from the registry")
+var errStalled error = stall{}
+
+type stall struct{}
+
+func (stall) Error() string { return "no data from the registry" }
+func (stall) Timeout() bool { return true }

@@ -58,7 +58,7 @@ func (b *bars) get(blob string) *bar {
 			if !l.moving.Load() || s.Total <= 0 {
 				return ""
 			}
-			return fmt.Sprintf(" %s/%s", bytesText(s.Current), bytesText(s.Total))
+			return fmt.Sprintf(" %s/%s", bytesText(s.Current), bytesText(s.Total-1))
 		})),
 	)
 	b.lines[blob] = l

@@ -47,10 +47,19 @@ type View struct {
 // New is a View that has written nothing yet.
 func New(o Options) *View {
 	v := &View{o: o, layers: map[string]string{}}
-	if f, ok := o.Terminal.(*os.File); ok && !o.Quiet && f != nil && term.IsTerminal(int(f.Fd())) {
+	if f, ok := o.Terminal.(*os.File); ok && f != nil && !o.Quiet && drawable(f) {
 		v.bars = newBars(f)
 	}
 	return v
+}
+
+// drawable: a terminal that can move its cursor and says how wide it is.
+func drawable(f *os.File) bool {
+	if !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	return err == nil && width >= 40 && height >= 3
 }
 
 // Pulling names what is pulled. The line appears with the first layer, so that
@@ -156,11 +165,11 @@ func (v *View) Advance(blob string, n int64) {
 
 // Retry implements registry.Progress.
 func (v *View) Retry(what string, cause error, wait time.Duration) {
-	v.line(fmt.Sprintf("%s: %v; retrying in %s", what, cause, wait.Round(100*time.Millisecond)))
+	v.line(fmt.Sprintf("%s: %v; retrying in %s", shorten(what), cause, wait.Round(100*time.Millisecond)))
 }
 
 // Note implements registry.Progress.
-func (v *View) Note(line string) { v.line(line) }
+func (v *View) Note(line string) { v.line(shorten(line)) }
 
 // Done implements registry.Progress.
 func (v *View) Done(blob string, err error) {
@@ -225,6 +234,21 @@ func short(blob string) string {
 		hex = hex[:12]
 	}
 	return hex
+}
+
+// shorten cuts whole digests in a line to 12 digits.
+func shorten(line string) string {
+	const prefix, length = "sha256:", 64
+	for from := 0; ; {
+		at := strings.Index(line[from:], prefix)
+		if at < 0 {
+			return line
+		}
+		from += at + len(prefix)
+		if end := from + length; end <= len(line) {
+			line = line[:from+12] + line[end:]
+		}
+	}
 }
 
 // printable keeps terminal escapes out of what is shown.

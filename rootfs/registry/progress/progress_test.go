@@ -27,7 +27,7 @@ func TestPlainPull(t *testing.T) {
 	v.Waiting(blobA)
 	v.Start(blobA, 5_000_000, 1_500_000)
 	v.Advance(blobA, 10)
-	v.Retry("get blob x", errors.New("connection reset by peer\x1b[2J"), 1234*time.Millisecond)
+	v.Retry("get blob "+blobA, errors.New("connection reset by peer\x1b[2J"), 1234*time.Millisecond)
 	v.Done(blobA, nil)
 	v.Extracting(blobA)
 	v.Complete(blobA)
@@ -35,7 +35,7 @@ func TestPlainPull(t *testing.T) {
 	want := `13: Pulling from library/debian
 aaaaaaaaaaaa: Pulling fs layer
 aaaaaaaaaaaa: Resuming at 1.5MB of 5MB
-get blob x: connection reset by peer[2J; retrying in 1.2s
+get blob sha256:aaaaaaaaaaaa: connection reset by peer[2J; retrying in 1.2s
 aaaaaaaaaaaa: Download complete
 aaaaaaaaaaaa: Pull complete
 `
