@@ -290,6 +290,43 @@ func TestStageChown(t *testing.T) {
 	}
 }
 
+// No descriptor stays open: what is left would be the container's (A55).
+func TestNothingLeaks(t *testing.T) {
+	if !mounttest.Run(t) {
+		return
+	}
+	open := func() int {
+		entries, _ := os.ReadDir("/proc/self/fd")
+		return len(entries)
+	}
+	dir := t.TempDir()
+	lower := makeLayers(t, dir, 3)
+	round := func(n string) {
+		sub := func(name string) string { return filepath.Join(dir, name+n) }
+		if err := Overlay(sub("root"), lower, sub("upper"), sub("work"), OverlayOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		unmountAtEnd(t, sub("root"))
+		Overlay(sub("x"), append(lower, "/none"), sub("upper2"), sub("work2"), OverlayOptions{})
+		(&layers{lower: lower, userXattr: true}).mountOld(sub("root"))
+		unmountAtEnd(t, sub("root"))
+		Dev(sub("dev"), []Device{{"/dev/zero", "/dev/a/b", "rwm"}})
+		unmountAtEnd(t, sub("dev"))
+		stage(t, dir+":/x:ro,U", StageOptions{})
+		stage(t, "/none:/x", StageOptions{})
+		stage(t, dir+":/x:rshared", StageOptions{})
+		os.Mkdir(sub("copy"), 0o755)
+		CopyTree(sub("copy"), lower)
+		OverlaySupported(dir)
+	}
+	round("1")
+	before := open()
+	round("2")
+	if after := open(); after != before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
+
 func TestStageSubpath(t *testing.T) {
 	if !mounttest.Run(t) {
 		return

@@ -79,6 +79,11 @@ func (s *Store) make(v *Volume, durable bool) error {
 	if err := os.Chmod(data, 0o755); err != nil { // whatever the umask is
 		return err
 	}
+	for _, name := range []string{"lock", "fill.lock"} { // now: rm must work on a full disk
+		if err := os.WriteFile(filepath.Join(tmp, name), nil, 0o600); err != nil {
+			return err
+		}
+	}
 	if err := writeJSON(filepath.Join(tmp, "volume.json"), v, durable); err != nil {
 		return err
 	}

@@ -131,13 +131,24 @@ func openImageDir(rootfs, target string) (int, error) {
 
 // copyFrom makes copied/ out of the open directory src.
 func (v *Volume) copyFrom(src int) error {
-	copying, copied := filepath.Join(v.dir, "copying"), filepath.Join(v.dir, "copied")
+	copying := filepath.Join(v.dir, "copying")
 	if err := os.RemoveAll(copying); err != nil {
 		return err
 	}
 	if err := os.Mkdir(copying, 0o700); err != nil {
 		return err
 	}
+	if err := v.copyDurably(copying, src); err != nil {
+		_ = os.RemoveAll(copying) // a full disk needs the room back
+		return err
+	}
+	return os.Rename(copying, filepath.Join(v.dir, "copied"))
+}
+
+// copyDurably copies and, as a volume is what a user keeps, sees to it that the
+// contents survive a power cut no less than the name that comes next: one call
+// for any number of files. Anonymous volumes go with their container.
+func (v *Volume) copyDurably(copying string, src int) error {
 	dst, err := unix.Open(copying, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -146,14 +157,10 @@ func (v *Volume) copyFrom(src int) error {
 	if err := tree.Copy(dst, src); err != nil {
 		return err
 	}
-	// A volume is what a user keeps. Once copied/ has its name, its contents must
-	// survive a power cut as the name does; one call for any number of files.
-	if empty, _ := isEmpty(copying); !empty && !v.Anonymous() {
-		if err := unix.Syncfs(dst); err != nil {
-			return err
-		}
+	if empty, _ := isEmpty(copying); empty || v.Anonymous() {
+		return nil
 	}
-	return os.Rename(copying, copied)
+	return unix.Syncfs(dst)
 }
 
 // finish moves the entries of copied/ into _data, then owner, mode and times of

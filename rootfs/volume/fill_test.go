@@ -304,6 +304,63 @@ func TestFinishWithoutImage(t *testing.T) {
 	}
 }
 
+// A disk that fills up meanwhile: the error says so, the room is given back, and
+// the next start succeeds.
+func TestFillDiskFull(t *testing.T) {
+	if !mounttest.Run(t) {
+		return
+	}
+	root, disk := image(t), t.TempDir()
+	os.WriteFile(filepath.Join(root, "srv/data/big"), make([]byte, 3<<20), 0o644)
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
+	s := NewStore(disk)
+	if _, err := source(t, s, root, "data", "/srv/data"); err == nil || !strings.Contains(err.Error(), "no space left on device") {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(disk, "volumes/data/cop*")); len(left) > 0 {
+		t.Error("left behind:", left)
+	}
+	unix.Mount("", disk, "", unix.MS_REMOUNT, "size=10m")
+	m, err := source(t, s, root, "data", "/srv/data")
+	if info, statErr := os.Stat(filepath.Join(m.Source, "big")); err != nil || statErr != nil || info.Size() != 3<<20 {
+		t.Error(err, statErr)
+	}
+	os.WriteFile(filepath.Join(m.Source, "rest"), make([]byte, 20<<20), 0o644) // fills it to the brim
+	if err := s.Remove("data", false, unused); err != nil {
+		t.Error("rm on a full disk:", err)
+	}
+}
+
+// No descriptor stays open: what is left would be the container's (A55).
+func TestFillLeaksNothing(t *testing.T) {
+	if !mounttest.Run(t) {
+		return
+	}
+	root, s := image(t), NewStore(t.TempDir())
+	open := func() int {
+		entries, _ := os.ReadDir("/proc/self/fd")
+		return len(entries)
+	}
+	source(t, s, root, "warm", "/srv/data")
+	before := open()
+	for _, target := range []string{"/srv/data", "/srv/data/file", "/srv/none", "/srv"} {
+		plan := []mount.Mount{{Type: mount.Volume, Target: target}}
+		claim, err := s.Claim(plan, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Source(root, true)(plan[0])
+		claim.Release()
+		s.Remove(plan[0].Source, true, unused)
+	}
+	if after := open(); after != before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
+
 func TestDriverOptions(t *testing.T) {
 	s := NewStore(t.TempDir())
 	for _, c := range []struct {

@@ -64,7 +64,7 @@ func (s *Store) Remove(name string, force bool, users Users) error {
 // unlink takes the volume away by one rename, then deletes its files. A kill in
 // between leaves work for Sweep, never half a volume.
 func (s *Store) unlink(v *Volume) error {
-	trash := filepath.Join(s.dir, removedPrefix+randomName())
+	trash := filepath.Join(s.dir, removedPrefix+randomName()[:8])
 	if err := os.Rename(v.dir, trash); err != nil {
 		return fmt.Errorf("remove %s: %w", v.Name, err)
 	}
