@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,8 @@ import (
 // listener with its own copy (AddFD, Return) and never be continued. See
 // seccomp_unotify(2).
 type Listener struct {
-	file *os.File
+	file   *os.File
+	closed atomic.Bool
 }
 
 // NewListener takes over a descriptor that came from the loader of a
@@ -36,7 +38,10 @@ func NewListener(fd int) (*Listener, error) {
 }
 
 // Close lets all waiting and later calls of the program fail with ENOSYS.
-func (l *Listener) Close() error { return l.file.Close() }
+func (l *Listener) Close() error {
+	l.closed.Store(true)
+	return l.file.Close()
+}
 
 // File is the descriptor, for poll and for handing it on.
 func (l *Listener) File() *os.File { return l.file }
@@ -93,6 +98,11 @@ const (
 // Receive waits for the next call. io.EOF means that no process is under the
 // program any more, os.ErrClosed that Close was called. Only one goroutine
 // may receive at a time; answers may come from any.
+//
+// A signal to the caller takes its call back, and the kernel may issue it
+// anew, under another ID: what was done for the first is done twice. Load
+// programs with SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (kernel 5.19) where
+// that matters; only fatal signals interrupt a call then, once it is received.
 func (l *Listener) Receive() (Notification, error) {
 	conn, err := l.file.SyscallConn()
 	if err != nil {
@@ -104,8 +114,11 @@ func (l *Listener) Receive() (Notification, error) {
 		n, done, result = receive(fd)
 		return done
 	})
-	if err == nil {
-		err = result
+	switch {
+	case err == nil:
+		return n, result
+	case l.closed.Load(): // the poller has an error of its own for that
+		return n, os.ErrClosed
 	}
 	return n, err
 }
