@@ -34,12 +34,17 @@ type Config struct {
 	Filter   Filter      // for the last stage; without a program: unconfined
 	Init     bool        // keep a reaper as PID 1
 	Single   bool        // the namespace has one id: setgroups is denied
+	Owner    Owner       // the invoking user's ids inside
 
 	// The container's descriptors 0, 1 and 2. With a terminal they are unused.
 	Stdin, Stdout, Stderr *os.File
 	// Console: allocate a terminal of this size; Container.Console is its master.
 	Console *Size
 }
+
+// Owner is who the invoking user is inside. libcontainer gives the descriptors 0
+// to 2 to the user it starts the last stage as: that must be their owner.
+type Owner struct{ UID, GID uint32 }
 
 // Filter is a seccomp program: struct sock_filter in native byte order.
 type Filter struct {
@@ -196,7 +201,9 @@ func newProcess(c Config, argv []string, init bool) *libcontainer.Process {
 		Env:          p.Env,
 		Cwd:          p.Cwd,
 		Init:         init,
-		Capabilities: &configs.Capabilities{Bounding: set, Permitted: set, Effective: set, Inheritable: set},
+		UID:          int(c.Owner.UID),
+		GID:          int(c.Owner.GID),
+		Capabilities: &configs.Capabilities{Bounding: set, Permitted: set, Effective: set, Inheritable: set, Ambient: ambient(c, set)},
 		Rlimits:      rlimits(p.Rlimits),
 	}
 	// A nil *os.File in an io.Reader is not nil: leave the field alone.
@@ -204,6 +211,15 @@ func newProcess(c Config, argv []string, init bool) *libcontainer.Process {
 		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
 	}
 	return process
+}
+
+// ambient lets the set survive the execve of the last stage by another user than
+// root; root has it anyway.
+func ambient(c Config, set []string) []string {
+	if c.Owner.UID == 0 {
+		return nil
+	}
+	return set
 }
 
 func plan(c Config) *laststage.Plan {

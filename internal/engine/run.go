@@ -33,6 +33,7 @@ type RunRequest struct {
 	EntrypointSet bool
 	Command       []string
 	NoHealthcheck bool
+	KeepID        *state.KeepID // --userns keep-id
 
 	Mounts  mount.Flags
 	Process state.Process // Args, Entrypoint and Cmd are filled from the image
@@ -46,6 +47,10 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
+	var err error
+	if r.KeepID, err = parseUserNS(r.Host.UserNS); err != nil {
+		return nil, err
+	}
 	config := &state.Config{
 		ID: state.NewID(), Created: time.Now().UTC(), Creator: linux.RefProcess(os.Getpid()), Mapping: e.mapping(),
 		Process: r.Process, Host: r.Host, Command: r.Words,
@@ -55,7 +60,7 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 			return nil, err
 		}
 	}
-	err := e.create(ctx, r, config)
+	err = e.create(ctx, r, config)
 	trace.Mark("container created")
 	if r.CIDFile != "" {
 		if err != nil {
@@ -92,6 +97,7 @@ func (e *Engine) create(ctx context.Context, r RunRequest, config *state.Config)
 		if err != nil {
 			return err
 		}
+		trace.Mark("image known")
 		release, err := e.shareImages()
 		if err != nil {
 			return err
@@ -170,6 +176,11 @@ func (e *Engine) register(r RunRequest, record *image.Record, config *state.Conf
 	}
 	if err := merge(r, &record.Config, config); err != nil {
 		return err
+	}
+	if r.KeepID != nil {
+		if err := e.keepID(r.KeepID, config, record); err != nil {
+			return err
+		}
 	}
 	// Held until the config, which names them, is written.
 	claim, err := volume.NewStore(e.Root).Claim(config.Host.Mounts, config.Host.Remove)

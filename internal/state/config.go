@@ -84,11 +84,22 @@ type Host struct {
 	IPC        string   `json:"ipc,omitempty"`
 	UTS        string   `json:"uts,omitempty"`
 	UserNS     string   `json:"userns,omitempty"`
+	KeepID     *KeepID  `json:"keepID,omitempty"`
 	CgroupNS   string   `json:"cgroupns,omitempty"`
 	AddHosts   []string `json:"addHosts,omitempty"`
 	DNS        []string `json:"dns,omitempty"`
 	DNSSearch  []string `json:"dnsSearch,omitempty"`
 	DNSOptions []string `json:"dnsOptions,omitempty"`
+}
+
+// KeepID is --userns keep-id: a second user namespace inside the supervisor's, in
+// which the invoking user has an id of his choice. The maps lead from the
+// container's ids to those of the supervisor's namespace.
+type KeepID struct {
+	UID  uint32         `json:"uid"`
+	GID  uint32         `json:"gid"`
+	UIDs []userns.Range `json:"uids"`
+	GIDs []userns.Range `json:"gids"`
 }
 
 // Restart is a restart policy; the zero value is "no".

@@ -65,7 +65,7 @@ func (c *session) startExec(run *execution, e Exec, given *client) error {
 		return err
 	}
 	run.process, err = box.Exec(sandbox.Config{
-		ID: c.config.ID, Spec: spec, Filter: filter, Single: c.config.Mapping.Single,
+		ID: c.config.ID, Spec: spec, Filter: filter, Single: c.config.Mapping.Single, Owner: owner(c.config),
 		Stdin: run.stdio.stdin, Stdout: run.stdio.stdout, Stderr: run.stdio.stderr, Console: run.stdio.console,
 	})
 	if err != nil {

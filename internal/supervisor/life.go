@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -59,7 +60,14 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 		fmt.Fprintln(os.Stderr, "bryo: container cannot be reached by other commands:", err)
 	}
 	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID()}})
-	go s.containers.Sweep()
+	go func() {
+		s.containers.Sweep()
+		if !s.start.Foreground {
+			settle()
+			return
+		}
+		debug.SetGCPercent(100)
+	}()
 	go s.followStarter()
 	go s.passSignals(signals)
 	code := s.runToTheEnd()
@@ -135,8 +143,8 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	}
 	box, err := sandbox.Start(sandbox.Config{
 		ID: s.config.ID, StateDir: s.runDir(), Spec: spec, Filter: filter, Init: s.config.Host.Init,
-		Single: s.config.Mapping.Single,
-		Stdin:  stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
+		Single: s.config.Mapping.Single, Owner: owner(s.config),
+		Stdin: stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
 	})
 	if err != nil {
 		stdio.closeHanded()

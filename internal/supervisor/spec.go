@@ -13,10 +13,11 @@ import (
 	"bryo/internal/hostinfo"
 	"bryo/internal/state"
 	"bryo/sandbox"
+	"bryo/sandbox/userns"
 )
 
-// spec describes the container to package sandbox as an OCI runtime spec. The
-// user namespace is not in it: the supervisor lives in it already.
+// spec describes the container to package sandbox as an OCI runtime spec. Its
+// user namespace is the supervisor's own, but for keep-id.
 func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 	c := s.config
 	caps, err := capabilities(c)
@@ -46,11 +47,22 @@ func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 			Resources:  &specs.LinuxResources{},
 		},
 	}
+	if keep := c.Host.KeepID; keep != nil {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = specRanges(keep.UIDs), specRanges(keep.GIDs)
+	}
 	if c.Host.UTS == "host" {
 		spec.Hostname, spec.Domainname = "", ""
 	}
 	hide(spec, c)
 	return spec, nil
+}
+
+func specRanges(ranges []userns.Range) (out []specs.LinuxIDMapping) {
+	for _, r := range ranges {
+		out = append(out, specs.LinuxIDMapping{ContainerID: r.Inside, HostID: r.Outside, Size: r.Count})
+	}
+	return out
 }
 
 func hostname(c *state.Config) string {

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ func Main() int {
 	// (PR_SET_PDEATHSIG counts threads): all are started by the main thread,
 	// which lives longest.
 	runtime.LockOSThread()
+	debug.SetGCPercent(-1) // until the program runs, see settle
 	trace.Start("supervisor")
 	control, err := newControl(userns.FirstFile)
 	if err != nil {
@@ -40,6 +42,14 @@ func Main() int {
 	}
 	s := newSupervisor(control, *m.Start)
 	return s.supervise(catchSignals())
+}
+
+// settle makes the supervisor small once the program runs: collect what the start
+// left and give it back. A foreground container gets along without: it is the
+// user's command that is waited for.
+func settle() {
+	debug.SetGCPercent(50)
+	debug.FreeOSMemory()
 }
 
 // fail tells the CLI why nothing runs.

@@ -8,10 +8,12 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"bryo/internal/state"
 	"bryo/rootfs/etc"
 	"bryo/rootfs/mount"
 	"bryo/rootfs/user"
 	"bryo/rootfs/volume"
+	"bryo/sandbox"
 	"bryo/sandbox/userns"
 )
 
@@ -157,4 +159,13 @@ func inMapping(ranges []userns.Range, id uint32) bool {
 		}
 	}
 	return false
+}
+
+// owner is the id that the invoking user has inside: his files, standard output
+// among them, must not change hands.
+func owner(c *state.Config) sandbox.Owner {
+	if c.Host.KeepID == nil {
+		return sandbox.Owner{}
+	}
+	return sandbox.Owner{UID: c.Host.KeepID.UID, GID: c.Host.KeepID.GID}
 }

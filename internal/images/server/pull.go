@@ -27,7 +27,7 @@ func pull(ctx context.Context, r *role) (any, error) {
 	case "oci", "oci-archive", "docker-archive":
 		return r.pullArchive(ctx, transport, rest, a)
 	case "containers-storage":
-		record, err := r.importContainersStorage(ctx, rest)
+		record, err := r.store.ImportContainersStorage(ctx, rest)
 		return images.PullResult{Record: record, Updated: true}, err
 	}
 	if a.AllTags {
