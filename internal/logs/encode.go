@@ -1,26 +1,44 @@
 package logs
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"math/bits"
 	"time"
 	"unicode/utf8"
 )
 
-// plain marks the bytes that stand for themselves in a JSON string as docker
+// isPlain tells whether a byte stands for itself in a JSON string as docker
 // writes it: ASCII but for controls, quote, backslash, and what HTML minds.
-var plain = [256]bool{
-	' ': true, '!': true, '#': true, '$': true, '%': true, '\'': true, '(': true, ')': true,
-	'*': true, '+': true, ',': true, '-': true, '.': true, '/': true, '0': true, '1': true,
-	'2': true, '3': true, '4': true, '5': true, '6': true, '7': true, '8': true, '9': true,
-	':': true, ';': true, '=': true, '?': true, '@': true, 'A': true, 'B': true, 'C': true,
-	'D': true, 'E': true, 'F': true, 'G': true, 'H': true, 'I': true, 'J': true, 'K': true,
-	'L': true, 'M': true, 'N': true, 'O': true, 'P': true, 'Q': true, 'R': true, 'S': true,
-	'T': true, 'U': true, 'V': true, 'W': true, 'X': true, 'Y': true, 'Z': true, '[': true,
-	']': true, '^': true, '_': true, '`': true, 'a': true, 'b': true, 'c': true, 'd': true,
-	'e': true, 'f': true, 'g': true, 'h': true, 'i': true, 'j': true, 'k': true, 'l': true,
-	'm': true, 'n': true, 'o': true, 'p': true, 'q': true, 'r': true, 's': true, 't': true,
-	'u': true, 'v': true, 'w': true, 'x': true, 'y': true, 'z': true, '{': true, '|': true,
-	'}': true, '~': true, 0x7f: true,
+func isPlain(c byte) bool {
+	return c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+}
+
+// plainPrefix is the number of plain bytes that b begins with. It looks at eight
+// at a time: this is where writing a log spends its time.
+func plainPrefix(b []byte) int {
+	const (
+		each = 0x0101010101010101
+		high = 0x80 * each
+	)
+	n := 0
+	for ; len(b)-n >= 8; n += 8 {
+		x := binary.LittleEndian.Uint64(b[n:])
+		// In each of these a byte that matches sets its high bit; a borrow
+		// may set more, but only above the first that matches.
+		controls := x - ' '*each&^x
+		backslash := x ^ '\\'*each
+		less := (x | 2*each) ^ '>'*each  // < and >
+		quote := (x | 4*each) ^ '&'*each // " and &
+		special := controls | (backslash - each&^backslash) | (less - each&^less) | (quote - each&^quote) | x
+		if special &= high; special != 0 {
+			return n + bits.TrailingZeros64(special)/8
+		}
+	}
+	for n < len(b) && isPlain(b[n]) {
+		n++
+	}
+	return n
 }
 
 const hexDigits = "0123456789abcdef"
@@ -28,32 +46,31 @@ const hexDigits = "0123456789abcdef"
 // appendEscaped appends text as the inside of a JSON string, byte for byte as
 // docker's json-file driver does; a byte that is not UTF-8 becomes \ufffd.
 func appendEscaped(dst, text []byte) []byte {
-	start := 0
-	for i := 0; i < len(text); {
-		c := text[i]
-		if plain[c] {
-			i++
-			continue
+	done := 0 // of text, appended
+	for i := 0; ; {
+		i += plainPrefix(text[i:])
+		if i == len(text) {
+			return append(dst, text[done:]...)
 		}
-		if c < utf8.RuneSelf {
-			dst = append(dst, text[start:i]...)
-			dst = appendEscape(dst, c)
-			i++
-			start = i
-			continue
-		}
-		r, size := utf8.DecodeRune(text[i:])
-		if r == utf8.RuneError && size == 1 {
-			dst = append(append(dst, text[start:i]...), `\ufffd`...)
-			start = i + size
-		} else if r == '\u2028' || r == '\u2029' {
-			dst = append(append(dst, text[start:i]...), `\u202`...)
-			dst = append(dst, hexDigits[r&0xf])
-			start = i + size
+		size := 1
+		switch c := text[i]; {
+		case c < utf8.RuneSelf:
+			dst = appendEscape(append(dst, text[done:i]...), c)
+			done = i + 1
+		default:
+			var r rune
+			r, size = utf8.DecodeRune(text[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, text[done:i]...), `\ufffd`...)
+				done = i + size
+			} else if r == '\u2028' || r == '\u2029' {
+				dst = append(append(dst, text[done:i]...), `\u202`...)
+				dst = append(dst, hexDigits[r&0xf])
+				done = i + size
+			}
 		}
 		i += size
 	}
-	return append(dst, text[start:]...)
 }
 
 func appendEscape(dst []byte, c byte) []byte {

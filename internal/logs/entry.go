@@ -21,6 +21,7 @@ type Entry struct {
 	Text   []byte // with its newline; without, the line goes on or was cut by the end
 
 	attrs []byte // a JSON object or empty
+	valid []byte // attributes that were found to be JSON: those of all lines, mostly
 }
 
 // Whole tells that the line ends here.
@@ -60,13 +61,23 @@ func (e *Entry) parseOwn(line []byte) bool {
 	default:
 		return false
 	}
-	at := bytes.LastIndex(rest, []byte(`,"time":"`))
-	if at < 4 || !bytes.HasSuffix(rest, []byte(`"}`)) {
+	if rest, ok = bytes.CutSuffix(rest, []byte(`"}`)); !ok {
 		return false
 	}
-	between, stamp := rest[4:at], rest[at+len(`,"time":"`):len(rest)-2]
+	const key = `,"time":"`
+	at := bytes.LastIndex(rest, []byte(key))
+	if at < 4 {
+		return false
+	}
+	between, stamp := rest[4:at], rest[at+len(key):]
 	if e.attrs, ok = bytes.CutPrefix(between, []byte(`,"attrs":`)); !ok && len(between) > 0 {
 		return false
+	}
+	if !bytes.Equal(e.attrs, e.valid) {
+		if !json.Valid(e.attrs) {
+			return false
+		}
+		e.valid = bytes.Clone(e.attrs)
 	}
 	e.Time, ok = parseTime(stamp)
 	return ok
