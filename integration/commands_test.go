@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"bryo/integration/fixture"
 )
@@ -31,12 +32,13 @@ import (
 //	hostile NAME                 start a misbehaving proxy before the shared registry (package fixture)
 //	requests NAME N REGEXP       N requests so far match ("+" for at least one)
 //	served NAME PREFIX MAX       at most MAX bytes of blobs were served below PREFIX
+//	signal SIGNAL                to the newest command in the background
 //	nocontainers                 $BRYO_ROOT/containers is empty
 //	within DURATION COMMAND…     repeat a command until it succeeds
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"bryo": runBryo, "code": exitCode, "pty": ptyCommand, "registry": registry, "hostile": hostile,
-		"requests": requests, "served": served, "nocontainers": noContainers, "within": within,
+		"signal": signalBackground, "requests": requests, "served": served, "nocontainers": noContainers, "within": within,
 	}
 }
 
@@ -50,6 +52,16 @@ func runBryo(ts *testscript.TestScript, neg bool, args []string) {
 	case err != nil && !isExit(err):
 		ts.Fatalf("bryo did not run: %v", err)
 	}
+}
+
+// signalBackground sends any signal to the newest background command: the
+// language's own kill knows INT and KILL only.
+func signalBackground(ts *testscript.TestScript, neg bool, args []string) {
+	running := ts.BackgroundCmds()
+	if neg || len(args) != 1 || len(running) == 0 {
+		ts.Fatalf("usage: signal SIGNAL, after a command in the background")
+	}
+	ts.Check(running[len(running)-1].Process.Signal(unix.SignalNum(args[0])))
 }
 
 func isExit(err error) bool {

@@ -176,7 +176,7 @@ func (s *stage) startRegistry() error {
 		return err
 	}
 	return s.fixtures.Push(context.Background(), s.registry.Address, nil,
-		"busybox", "config", "probe", "layers", "zstd", "multi", "nocommand", "debian", "evil")
+		"busybox", "config", "probe", "layers", "zstd", "multi", "nocommand", "big", "debian", "evil")
 }
 
 func (s *stage) remove() {
@@ -239,7 +239,8 @@ func (s *stage) command(name, mode, skip string) (*exec.Cmd, error) {
 	}
 	cmd := exec.Command(filepath.Join(s.dir, "integration.test"), append(childArgs(), "-test.skip="+skip)...)
 	cmd.Dir = s.dir
-	cmd.Env = append(s.environment(mode), "HOME="+u.HomeDir, "USER="+name, "PATH="+os.Getenv("PATH"), "CI="+os.Getenv("CI"), "LANG=C.UTF-8")
+	cmd.Env = append(s.environment(mode), "HOME="+u.HomeDir, "USER="+name, "PATH="+os.Getenv("PATH"), "CI="+os.Getenv("CI"), "BRYO_IT_ALL="+os.Getenv("BRYO_IT_ALL"), "BRYO_IT_KEEP="+os.Getenv("BRYO_IT_KEEP"),
+		"LANG=C.UTF-8")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	return cmd, nil
 }

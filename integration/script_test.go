@@ -29,6 +29,8 @@ func runScripts(t *testing.T, mode string) {
 		Cmds:        commands(),
 		Condition:   condition,
 		Deadline:    deadline,
+		// BRYO_IT_ALL shows every failing line of a script, not the first.
+		ContinueOnError: os.Getenv("BRYO_IT_ALL") != "",
 	})
 }
 
@@ -95,9 +97,17 @@ func (s script) Run(name string, f func(testscript.T)) {
 				removeTree(work)
 			}
 		}()
+		watchdog := time.AfterFunc(patience, func() {
+			t.Errorf("not done after %s, ended: %s", patience, strings.Join(descendants(), "; "))
+			endLeftovers()
+		})
+		defer watchdog.Stop()
 		f(script{t})
 	})
 }
+
+// patience with one script; the slowest needs a fifth of it.
+const patience = 4 * time.Minute
 
 func condition(name string) (bool, error) {
 	switch name {
