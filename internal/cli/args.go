@@ -54,16 +54,57 @@ type flagKind struct {
 func flagTable(command *cli.Command) map[string]flagKind {
 	known := map[string]flagKind{"help": {"help", true}}
 	for _, f := range command.Flags {
-		names := f.Names()
-		_, isBool := f.(*cli.BoolFlag)
-		for _, n := range names {
-			known[n] = flagKind{names[0], isBool}
+		name, aliases, isBool, _ := partsOf(f)
+		known[name] = flagKind{name, isBool}
+		for _, alias := range aliases {
+			known[alias] = flagKind{name, isBool}
 		}
 	}
 	if _, taken := known["h"]; !taken {
 		known["h"] = flagKind{"help", true}
 	}
 	return known
+}
+
+// partsOf reads a flag's definition. Flag.Names would do, but runs a regular
+// expression for each name.
+func partsOf(f cli.Flag) (name string, aliases []string, isBool, hasDefault bool) {
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		return f.Name, f.Aliases, true, f.Value || f.EnvVars != nil
+	case *cli.StringFlag:
+		return f.Name, f.Aliases, false, f.Value != "" || f.EnvVars != nil
+	case *cli.IntFlag:
+		return f.Name, f.Aliases, false, f.Value != 0 || f.EnvVars != nil
+	case *cli.StringSliceFlag:
+		return f.Name, f.Aliases, false, f.Value != nil || f.EnvVars != nil
+	}
+	names := f.Names()
+	return names[0], names[1:], false, true
+}
+
+// keepFlags leaves a command only the flags that this line uses and those with a
+// default: urfave/cli looks at every flag for every flag, which for the hundred
+// of `run` takes milliseconds.
+func keepFlags(command *cli.Command, words []string) {
+	used := map[string]bool{}
+	for _, w := range words {
+		if w == "--" {
+			break
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "=")
+		used[name] = true
+	}
+	if used["help"] {
+		return // help shows them all
+	}
+	var kept []cli.Flag
+	for _, f := range command.Flags {
+		if name, _, _, hasDefault := partsOf(f); used[name] || hasDefault {
+			kept = append(kept, f)
+		}
+	}
+	command.Flags = kept
 }
 
 func longFlag(known map[string]flagKind, args []string) (text string, used int, err error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"bryo/internal/engine"
+	"bryo/internal/trace"
 )
 
 // Set by the linker, see the Makefile.
@@ -27,7 +28,8 @@ var stopAtOperand = map[string]bool{"run": true, "create": true, "exec": true, "
 
 // Main runs one command line and returns the process's exit code.
 func Main(args []string) int {
-	app := newApp()
+	app := newApp(args)
+	trace.Mark("command line defined")
 	words, err := rewrite(app, args)
 	if err != nil {
 		return report(words, err)
@@ -35,7 +37,9 @@ func Main(args []string) int {
 	return report(words, app.Run(words))
 }
 
-func newApp() *cli.App {
+// newApp defines the command line: all of it for help and completion, else the
+// one verb that is asked for, because every start pays for it.
+func newApp(args []string) *cli.App {
 	app := &cli.App{
 		Name:                      "bryo",
 		Usage:                     "run containers without root, daemon or helper programs",
@@ -46,13 +50,11 @@ func newApp() *cli.App {
 		ErrWriter:                 os.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err.Error()) },
-		CommandNotFound:           nil,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "root", Usage: "data `DIR` instead of ~/.local/share/bryo", EnvVars: []string{"BRYO_ROOT"}},
 			&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "say more on stderr"},
 			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
 		},
-		Commands: commands(),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				fmt.Fprintf(c.App.Writer, "bryo version %s, build %s\n", version, commit)
@@ -63,6 +65,17 @@ func newApp() *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
+	}
+	at, _ := operandIndex(&cli.Command{Flags: app.Flags}, args[1:])
+	if at+1 < len(args) {
+		if verb := verbNamed(args[at+1]); verb != nil {
+			app.Commands = []*cli.Command{verb()}
+		}
+	}
+	if app.Commands == nil {
+		for _, v := range verbs() {
+			app.Commands = append(app.Commands, v.define())
+		}
 	}
 	for _, c := range app.Commands {
 		prepare(c)
@@ -99,6 +112,7 @@ func rewrite(app *cli.App, args []string) ([]string, error) {
 	for command := root; ; {
 		if len(command.Subcommands) == 0 {
 			words, err := canonical(command, rest, !stopAtOperand[command.Name])
+			keepFlags(command, words)
 			return append(out, words...), wrapUsage(command, err)
 		}
 		at, err := operandIndex(command, rest)
@@ -164,42 +178,57 @@ func wrapUsage(command *cli.Command, err error) error {
 	return err
 }
 
-func commands() []*cli.Command {
-	return []*cli.Command{
-		attachCommand(),
-		containerCommand(),
-		createCommand(),
-		doctorCommand(),
-		execCommand(),
-		helloCommand(),
-		historyCommand(),
-		imageCommand(),
-		imagesCommand("images"),
-		importCommand(),
-		inspectCommand(),
-		killCommand(),
-		loadCommand(),
-		loginCommand(),
-		logoutCommand(),
-		logsCommand(),
-		pauseCommand(true),
-		psCommand("ps"),
-		pullCommand(),
-		pushCommand(),
-		removeCommand(),
-		renameCommand(),
-		restartCommand(),
-		rmiCommand(),
-		runCommand(),
-		saveCommand(),
-		startCommand(),
-		stopCommand(),
-		tagCommand(),
-		pauseCommand(false),
-		versionCommand(),
-		volumeCommand(),
-		waitCommand(),
+// verb is a command and how it is defined.
+type verb struct {
+	name   string
+	define func() *cli.Command
+}
+
+func verbs() []verb {
+	return []verb{
+		{"attach", attachCommand},
+		{"container", containerCommand},
+		{"create", createCommand},
+		{"doctor", doctorCommand},
+		{"exec", execCommand},
+		{"hello", helloCommand},
+		{"history", historyCommand},
+		{"image", imageCommand},
+		{"images", func() *cli.Command { return imagesCommand("images") }},
+		{"import", importCommand},
+		{"inspect", inspectCommand},
+		{"kill", killCommand},
+		{"load", loadCommand},
+		{"login", loginCommand},
+		{"logout", logoutCommand},
+		{"logs", logsCommand},
+		{"pause", func() *cli.Command { return pauseCommand(true) }},
+		{"ps", func() *cli.Command { return psCommand("ps") }},
+		{"pull", pullCommand},
+		{"push", pushCommand},
+		{"rm", removeCommand},
+		{"rename", renameCommand},
+		{"restart", restartCommand},
+		{"rmi", rmiCommand},
+		{"run", runCommand},
+		{"save", saveCommand},
+		{"start", startCommand},
+		{"stop", stopCommand},
+		{"tag", tagCommand},
+		{"unpause", func() *cli.Command { return pauseCommand(false) }},
+		{"version", versionCommand},
+		{"volume", volumeCommand},
+		{"wait", waitCommand},
 	}
+}
+
+func verbNamed(name string) func() *cli.Command {
+	for _, v := range verbs() {
+		if v.name == name {
+			return v.define
+		}
+	}
+	return nil
 }
 
 func engineOf(c *cli.Context) (*engine.Engine, error) {

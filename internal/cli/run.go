@@ -15,6 +15,7 @@ import (
 	"bryo/internal/engine"
 	"bryo/internal/logs"
 	"bryo/internal/state"
+	"bryo/internal/trace"
 	"bryo/rootfs/mount"
 )
 
@@ -34,6 +35,7 @@ func runCommand() *cli.Command {
 
 func run(c *cli.Context) error {
 	request, err := runRequest(c)
+	trace.Mark("command line read")
 	if err != nil {
 		return err
 	}
@@ -152,11 +154,9 @@ func later(flag string) error {
 }
 
 func refuseLater(c *cli.Context) error {
-	for _, list := range [][]string{laterBools, laterValues} {
-		for _, name := range list {
-			if c.IsSet(name) {
-				return later(name)
-			}
+	for _, name := range c.LocalFlagNames() {
+		if contains(laterBools, name) || contains(laterValues, name) {
+			return later(name)
 		}
 	}
 	return nil
@@ -190,6 +190,9 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 		if entry := c.String("entrypoint"); entry != "" {
 			r.Entrypoint = []string{entry}
 		}
+	}
+	if c.String("network") == "" {
+		fmt.Fprintln(c.App.ErrWriter, "bryo: no network in the container (--network none, the default until networks come; --network host shares the host's)")
 	}
 	for _, fill := range []func(*cli.Context, *engine.RunRequest) error{
 		processOf, identityOf, mountsOf, securityOf, limitsOf, isolationOf,

@@ -182,15 +182,25 @@ func (e *Engine) register(r RunRequest, record *image.Record, config *state.Conf
 			return err
 		}
 	}
+	store := volume.NewStore(e.Root)
 	// Held until the config, which names them, is written.
-	claim, err := volume.NewStore(e.Root).Claim(config.Host.Mounts, config.Host.Remove)
+	claim, err := store.Claim(config.Host.Mounts, config.Host.Remove)
 	if err != nil {
 		return err
 	}
-	defer claim.Release()
+	err = e.name(r.Name, config)
+	claim.Release()
+	if err != nil {
+		_ = store.RemoveAnonymous(claim.Created, e.containers().VolumeUsers)
+	}
+	return err
+}
+
+// name gives the container its name, or a free one, and writes it.
+func (e *Engine) name(wanted string, config *state.Config) error {
 	containers := e.containers()
-	if r.Name != "" {
-		config.Name = r.Name
+	if wanted != "" {
+		config.Name = wanted
 		return containers.Create(config)
 	}
 	for {
@@ -240,6 +250,11 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	var err error
 	if h.Mounts, err = mount.NewPlan(flags); err != nil {
 		return err
+	}
+	for _, device := range h.Devices {
+		if !device.InDev() {
+			h.Mounts = append(h.Mounts, device.Mount())
+		}
 	}
 	if h.Network == "" {
 		h.Network = "none"

@@ -12,6 +12,7 @@ import (
 
 	"bryo/internal/hostinfo"
 	"bryo/internal/state"
+	"bryo/rootfs/mount"
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
 )
@@ -213,12 +214,13 @@ func without(paths, patterns []string) []string {
 // mounts there.
 func (s *supervisor) standardMounts(dev string) []specs.Mount {
 	c := s.config
-	mounts := []specs.Mount{
-		procMount(c),
-		{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind", "rprivate"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devptsOptions(c)},
+	mounts := []specs.Mount{procMount(c)}
+	if mount.Find(c.Host.Mounts, "/dev") == nil {
+		mounts = append(mounts,
+			specs.Mount{Destination: "/dev", Type: "bind", Source: dev, Options: []string{"rbind", "rprivate"}},
+			specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: devptsOptions(c)})
+		mounts = append(mounts, ipcMounts(c)...)
 	}
-	mounts = append(mounts, ipcMounts(c)...)
 	mounts = append(mounts, sysMounts(c)...)
 	return withoutTargets(mounts, c.Host.Mounts)
 }

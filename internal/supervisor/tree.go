@@ -97,7 +97,13 @@ func (s *supervisor) prepareDev() (string, error) {
 	if err := os.MkdirAll(dev, 0o755); err != nil {
 		return "", err
 	}
-	return dev, mount.Dev(dev, s.config.Host.Devices)
+	var inside []mount.Device
+	for _, device := range s.config.Host.Devices {
+		if device.InDev() {
+			inside = append(inside, device) // the others are mounts of the plan
+		}
+	}
+	return dev, mount.Dev(dev, inside)
 }
 
 func (s *supervisor) etcFiles() ([]specs.Mount, error) {
