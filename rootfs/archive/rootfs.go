@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func importConfig(options *ImportOptions) (*image.Config, error) {
 	config := &image.Config{OS: "linux", Architecture: runtime.GOARCH, Created: time.Now().UTC()}
 	if options.Platform != "" {
 		parts := strings.Split(options.Platform, "/")
-		if len(parts) > 3 || len(parts) < 2 || strings.Contains(options.Platform, "//") {
+		if len(parts) > 3 || len(parts) < 2 || slices.Contains(parts, "") {
 			return nil, fmt.Errorf("platform %q: want os/arch[/variant]", options.Platform)
 		}
 		config.OS, config.Architecture = parts[0], parts[1]
