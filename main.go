@@ -6,6 +6,7 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 
 	"bryo/internal/cli"
 	"bryo/internal/role"
@@ -21,6 +22,10 @@ func main() {
 	if name := userns.Role(); name != "" {
 		os.Exit(role.Main(name))
 	}
+	// A command line is over before a collection would pay; the limit is for the
+	// few that read much.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(128 << 20)
 	trace.Start("cli")
 	os.Exit(cli.Main(os.Args))
 }
