@@ -29,10 +29,11 @@ const (
 	envAbsent   = "BRYO_IT_ABSENT"   // images that could not be made, name=reason, by line
 )
 
-// Modes: how many ids the user has.
+// Modes: who the user is and how many ids he has.
 const (
 	modeFull   = "full"
 	modeSingle = "single"
+	modeRoot   = "root"
 )
 
 // The folder of a run holds what both users read: bin/bryo, scripts/, and one
@@ -198,35 +199,48 @@ func (s *stage) environment(mode string) []string {
 	return append(env, envAbsent+"="+strings.Join(absent, "\n"))
 }
 
-// runUsers runs the test binary once per user, both at a time, and prints the
-// second's output after the first's so that go test can tell them apart.
+// runUsers runs the test binary once per user, all at a time, and prints their
+// outputs one after another so that go test can tell them apart.
 func runUsers(s *stage) (int, error) {
 	if out, err := exec.Command("./users").CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("make test users: %w: %s", err, out)
 	}
-	full, err := s.command("bryo-test", modeFull, "^TestSingleUID$")
-	if err != nil {
-		return 1, err
+	code := 0
+	var wait []func()
+	for _, who := range []struct{ user, mode, test string }{
+		{"bryo-test", modeFull, "TestSubordinateIDs"},
+		{"bryo-single", modeSingle, "TestSingleUID"},
+		{"root", modeRoot, "TestRoot"},
+	} {
+		cmd, err := s.command(who.user, who.mode, who.test)
+		if err != nil {
+			return 1, err
+		}
+		var later bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &later, &later
+		if len(wait) == 0 {
+			cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		}
+		if err := cmd.Start(); err != nil {
+			return 1, err
+		}
+		wait = append(wait, func() {
+			if cmd.Wait() != nil {
+				code = 1
+			}
+			os.Stdout.Write(later.Bytes())
+		})
 	}
-	single, err := s.command("bryo-single", modeSingle, "^TestSubordinateIDs$")
-	if err != nil {
-		return 1, err
+	for _, w := range wait {
+		w()
 	}
-	var later bytes.Buffer
-	full.Stdout, full.Stderr = os.Stdout, os.Stderr
-	single.Stdout, single.Stderr = &later, &later
-	if err := errors.Join(full.Start(), single.Start()); err != nil {
-		return 1, err
-	}
-	err1, err2 := full.Wait(), single.Wait()
-	os.Stdout.Write(later.Bytes())
-	if err1 != nil || err2 != nil {
-		return 1, nil
-	}
-	return 0, nil
+	return code, nil
 }
 
-func (s *stage) command(name, mode, skip string) (*exec.Cmd, error) {
+// allTests are the test functions; each process runs the one of its user.
+var allTests = []string{"TestSubordinateIDs", "TestSingleUID", "TestRoot"}
+
+func (s *stage) command(name, mode, test string) (*exec.Cmd, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, err
@@ -237,12 +251,23 @@ func (s *stage) command(name, mode, skip string) (*exec.Cmd, error) {
 	if err := errors.Join(os.Mkdir(work, 0o700), os.Chown(work, uid, gid)); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(filepath.Join(s.dir, "integration.test"), append(childArgs(), "-test.skip="+skip)...)
+	cmd := exec.Command(filepath.Join(s.dir, "integration.test"), append(childArgs(), "-test.skip="+others(test))...)
 	cmd.Dir = s.dir
 	cmd.Env = append(s.environment(mode), "HOME="+u.HomeDir, "USER="+name, "PATH="+os.Getenv("PATH"), "CI="+os.Getenv("CI"), "BRYO_IT_ALL="+os.Getenv("BRYO_IT_ALL"), "BRYO_IT_KEEP="+os.Getenv("BRYO_IT_KEEP"),
 		"LANG=C.UTF-8")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	return cmd, nil
+}
+
+// others is a pattern of the tests that are not this one.
+func others(test string) string {
+	var names []string
+	for _, t := range allTests {
+		if t != test {
+			names = append(names, "^"+t+"$")
+		}
+	}
+	return strings.Join(names, "|")
 }
 
 // childArgs drops the files that the go command wants its test to write: they

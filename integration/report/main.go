@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -89,9 +90,10 @@ func (t *tally) line(line []byte) {
 	}
 }
 
-// packageLine tells the lines that plain `go test` prints for a package.
+// packageLine tells the lines that plain `go test` prints for a package that
+// has tests.
 func packageLine(s string) bool {
-	for _, prefix := range []string{"ok  \t", "FAIL\t", "?   \t", "skip: "} {
+	for _, prefix := range []string{"ok  \t", "FAIL\t"} {
 		if strings.HasPrefix(s, prefix) {
 			return true
 		}
@@ -154,23 +156,19 @@ func (t *tally) count() {
 	}
 }
 
-// skipReason takes the text of t.Skip out of a line `    file_test.go:12: text`.
+// skipReason takes the text of t.Skip out of a line `    file_test.go:12: text`;
+// what a test logs beside it has other forms.
 func skipReason(output []string) string {
 	reason := "no reason given"
 	for _, line := range output {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
-			continue
-		}
-		reason = line
-		if _, text, ok := strings.Cut(line, ".go:"); ok {
-			if _, text, ok = strings.Cut(text, ": "); ok {
-				reason = text
-			}
+		if where, text, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && goLine.MatchString(where) && !strings.HasPrefix(text, "WORK=") {
+			reason = text
 		}
 	}
 	return reason
 }
+
+var goLine = regexp.MustCompile(`^\w+\.go:\d+$`)
 
 func (t *tally) printSkips() {
 	reasons := make([]string, 0, len(t.skips))
