@@ -68,8 +68,8 @@ func newApp(args []string) *cli.App {
 	}
 	at, _ := operandIndex(&cli.Command{Flags: app.Flags}, args[1:])
 	if at+1 < len(args) {
-		if verb := verbNamed(args[at+1]); verb != nil {
-			app.Commands = []*cli.Command{verb()}
+		if define := verbNamed(args[at+1]); define != nil {
+			app.Commands = []*cli.Command{define()}
 		}
 	}
 	if app.Commands == nil {
@@ -178,14 +178,14 @@ func wrapUsage(command *cli.Command, err error) error {
 	return err
 }
 
-// verb is a command and how it is defined.
-type verb struct {
+// definition is a command's name and how it is made.
+type definition struct {
 	name   string
 	define func() *cli.Command
 }
 
-func verbs() []verb {
-	return []verb{
+func verbs() []definition {
+	return []definition{
 		{"attach", attachCommand},
 		{"container", containerCommand},
 		{"create", createCommand},

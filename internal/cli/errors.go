@@ -83,7 +83,7 @@ func report(words []string, err error) int {
 	switch {
 	case errors.As(err, &run):
 		return run.code
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), verb(words) == "run", verb(words) == "create":
 		return 125
 	}
 	return 1
@@ -94,14 +94,20 @@ func prefix(words []string, err error) string {
 	if errors.As(err, &usage) {
 		return err.Error()
 	}
-	verb := ""
+	if v := verb(words); v != "" {
+		return v + ": " + err.Error()
+	}
+	return err.Error()
+}
+
+// verb is the command of a line in canonical form.
+func verb(words []string) string {
 	for _, w := range words[1:] {
 		if !strings.HasPrefix(w, "-") {
-			verb = w + ": "
-			break
+			return w
 		}
 	}
-	return verb + err.Error()
+	return ""
 }
 
 // oneLine keeps what a stranger wrote (image names, registry answers) from

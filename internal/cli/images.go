@@ -66,27 +66,11 @@ func listImages(c *cli.Context) error {
 	for _, summary := range list {
 		rows = append(rows, imageRows(summary, c.Bool("no-trunc"), filter, c.Args().First())...)
 	}
-	if c.Bool("quiet") {
-		rows = distinct(rows, "ID")
-	}
 	layout := format.List{Headers: imageHeaders, Table: imageTable}
 	if c.Bool("digests") {
 		layout.Table = imageTableDigest
 	}
 	return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
-}
-
-// distinct keeps the first row of each value: -q prints an image once.
-func distinct(rows []format.Row, column string) []format.Row {
-	seen := map[any]bool{}
-	var kept []format.Row
-	for _, row := range rows {
-		if !seen[row[column]] {
-			seen[row[column]] = true
-			kept = append(kept, row)
-		}
-	}
-	return kept
 }
 
 // imageRows is one row per tag, or one of <none> for an image without.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/format"
 )
 
 func versionCommand() *cli.Command {
@@ -46,7 +48,7 @@ func currentVersion() Version {
 
 func printVersion(c *cli.Context) error {
 	v := currentVersion()
-	switch format := c.String("format"); format {
+	switch text := c.String("format"); text {
 	case "":
 		_, err := fmt.Fprintf(stdout(c), "Client: bryo\n Version:    %s\n Git commit: %s\n Go version: %s\n OS/Arch:    %s/%s\n Kernel:     %s\n",
 			v.Client.Version, v.Client.GitCommit, v.Client.GoVersion, v.Client.Os, v.Client.Arch, v.Client.Kernel)
@@ -59,6 +61,6 @@ func printVersion(c *cli.Context) error {
 		_, err = fmt.Fprintf(stdout(c), "%s\n", data)
 		return err
 	default:
-		return later("format " + printable(format))
+		return format.Inspect(stdout(c), text, []any{v})
 	}
 }

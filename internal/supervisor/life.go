@@ -116,6 +116,7 @@ func (s *supervisor) launch(first *client) error {
 	if s.tree, err = s.mountTree(); err != nil {
 		return err
 	}
+	s.forbidNamespaces()
 	trace.Mark("tree mounted")
 	if s.outputs.log, err = s.openLog(); err != nil {
 		return err

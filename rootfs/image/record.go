@@ -155,16 +155,21 @@ func byID(dir, prefix, platform string) (*Record, error) {
 }
 
 func complete(dir, prefix string) (string, error) {
-	entries, err := os.ReadDir(dir)
+	file, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", ErrNotFound
 	}
 	if err != nil {
 		return "", err
 	}
+	defer file.Close()
+	names, err := file.Readdirnames(-1)
+	if err != nil {
+		return "", err
+	}
 	found := ""
-	for _, entry := range entries {
-		id, ok := strings.CutPrefix(entry.Name(), "id-")
+	for _, name := range names {
+		id, ok := strings.CutPrefix(name, "id-")
 		if !ok || !strings.HasPrefix(id, prefix) {
 			continue
 		}
