@@ -17,6 +17,7 @@ import (
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/rootfs/mount"
+	"bryo/seccomp"
 )
 
 func runCommand() *cli.Command {
@@ -506,6 +507,9 @@ func securityOption(s *state.Security, key, value string, hasValue bool) error {
 		profile, err := os.ReadFile(value)
 		if err != nil {
 			return fmt.Errorf("opening seccomp profile (%s) failed: %w", value, errors.Unwrap(err))
+		}
+		if _, err := seccomp.Parse(profile); err != nil {
+			return fmt.Errorf("seccomp profile %s: %w", value, err)
 		}
 		s.Seccomp = string(profile)
 	case key == "label" && hasValue:

@@ -19,7 +19,29 @@ func (s *Store) heal() {
 	}
 	defer unlock()
 	s.healStaging()
+	s.healLinks()
 	s.healImages()
+}
+
+// healLinks removes short names whose layer is gone: the library deletes a layer
+// before its short name, and a kill falls between.
+func (s *Store) healLinks() {
+	base := filepath.Join(s.root, "storage", "overlay", "l")
+	entries, err := os.ReadDir(base)
+	if err != nil || len(entries) == 0 {
+		return
+	}
+	unlock, err := s.locks.try(lockImports, true)
+	if unlock == nil || err != nil {
+		return // a writer may be between the two
+	}
+	defer unlock()
+	for _, entry := range entries {
+		name := filepath.Join(base, entry.Name())
+		if _, err := os.Stat(name); os.IsNotExist(err) {
+			os.Remove(name)
+		}
+	}
 }
 
 // healStaging removes staging directories that no import fills any more: all of
