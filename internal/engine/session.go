@@ -30,7 +30,8 @@ type session struct {
 	signals  chan os.Signal
 	detached chan struct{}
 	restore  func()
-	input    *os.File // what the supervisor reads as stdin; nil: nothing
+	old      *unix.Termios // of the terminal, before it was made raw
+	input    *os.File      // what the supervisor reads as stdin; nil: nothing
 	pump     func()
 	starting bool // the answer Started has not come yet
 }
@@ -160,6 +161,7 @@ func (s *session) rawTerminal() error {
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
 		return fmt.Errorf("set terminal to raw mode: %w", err)
 	}
+	s.old = old
 	s.restore = func() { _ = unix.IoctlSetTermios(fd, unix.TCSETSW, old) }
 	return nil
 }

@@ -34,7 +34,7 @@ func (e *Engine) Foreground(config *state.Config, o ForegroundOptions) (int, err
 		Output: supervisor.Attach{Stdin: s.input != nil, Stdout: o.Stdout, Stderr: o.Stderr},
 	}
 	if s.tty {
-		start.Size = terminalSize()
+		start.Size, start.Terminal = terminalSize(), s.old
 	}
 	wait, err := e.spawn(config, start, s.input, s)
 	if err != nil {

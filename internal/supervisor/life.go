@@ -38,6 +38,7 @@ type supervisor struct {
 	killedBy atomic.Int32
 	removed  bool
 	detached atomic.Bool
+	ended    atomic.Bool // the exit code is on its way to the command
 	waiters  waiters
 	spare    []byte
 }
@@ -73,6 +74,7 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 	code := s.runToTheEnd()
 	s.finish(code)
 	trace.Mark("cleaned up")
+	s.ended.Store(true)
 	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
 	s.waiters.release(code)
 	return code

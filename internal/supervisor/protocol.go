@@ -9,6 +9,8 @@
 package supervisor
 
 import (
+	"golang.org/x/sys/unix"
+
 	"bryo/internal/state"
 	"bryo/sandbox"
 )
@@ -51,6 +53,9 @@ type Start struct {
 	Root string `json:"root"`
 	ID   string `json:"id"`
 	Size *Size  `json:"size,omitempty"` // of the user's terminal, with -t
+	// Terminal is how the user's terminal was before the command made it raw: it is
+	// put back from here when the command is killed.
+	Terminal *unix.Termios `json:"terminal,omitempty"`
 	// Foreground: the container ends with the control socket. The supervisor's
 	// own stdio is the user's.
 	Foreground bool `json:"foreground,omitempty"`

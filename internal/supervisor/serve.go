@@ -266,12 +266,25 @@ func (s *supervisor) followStarter() {
 		}
 		_ = session.handle(m, files)
 	}
-	if s.start.Foreground && !s.detached.Load() {
+	if s.start.Foreground && !s.detached.Load() && !s.ended.Load() {
+		s.restoreTerminal()
 		s.setStopped()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.sandbox != nil {
 			_ = s.sandbox.Signal(unix.SIGKILL)
+		}
+	}
+}
+
+// restoreTerminal undoes the raw mode of a command that was killed.
+func (s *supervisor) restoreTerminal() {
+	if s.start.Terminal == nil {
+		return
+	}
+	for fd := range 3 {
+		if unix.IoctlSetTermios(fd, unix.TCSETS, s.start.Terminal) == nil {
+			return
 		}
 	}
 }

@@ -50,6 +50,7 @@ func (s *Store) Prune(ctx context.Context, options PruneOptions) (*PruneReport, 
 	_, err = s.RemoveOrphans(ctx)
 	err = errors.Join(err, s.removeMapped())
 	s.healStaging()
+	s.healLinks()
 	after, sizeErr := s.totalSize()
 	report.Freed = before - after
 	return report, errors.Join(err, sizeErr)
