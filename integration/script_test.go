@@ -215,5 +215,5 @@ func checkLeftovers(t *testing.T, before world, work string) {
 // ofCompiler tells the temporary files of a build that runs beside the tests as
 // the same user; bryo makes none of these names.
 func ofCompiler(name string) bool {
-	return strings.HasPrefix(name, "go-build") || strings.HasPrefix(name, "go-link-") || strings.HasPrefix(name, "cc")
+	return strings.HasPrefix(name, "go-build") || strings.HasPrefix(name, "go-link-") || strings.HasPrefix(name, "cc") || strings.HasPrefix(name, "Test")
 }
