@@ -71,36 +71,43 @@ type buffer struct {
 	size       int
 }
 
-// minSpace is the least free space at the tail that is worth a read; below it
-// a new chunk is started.
-const minSpace = 16 << 10
-
-// space returns room to write to, at the end of the queue; what was written
-// is then added with grow. It is nil when there is no memory.
-func (b *buffer) space(p *chunks) []byte {
-	if b.tail == nil || len(b.tail.mem)-b.tail.end < minSpace {
-		c := p.get()
-		if c == nil {
-			return nil
+// space returns room for up to want bytes (at most chunkLen) at the end of
+// the queue, in one or two pieces: to fill a chunk to its end costs nothing
+// then. What was written is added with grow, which must follow. Without
+// memory there is less room, or none.
+func (b *buffer) space(want int, p *chunks) (first, second []byte) {
+	if b.tail == nil {
+		if b.tail = p.get(); b.tail == nil {
+			return nil, nil
 		}
-		if b.tail == nil {
-			b.head = c
-		} else {
-			b.tail.next = c
-		}
-		b.tail = c
+		b.head = b.tail
 	}
-	return b.tail.mem[b.tail.end:]
+	first = b.tail.mem[b.tail.end:]
+	if len(first) >= want {
+		return first[:want], nil
+	}
+	if b.tail.next = p.get(); b.tail.next == nil {
+		return first, nil
+	}
+	return first, b.tail.next.mem[:want-len(first)]
 }
 
-func (b *buffer) grow(n int) {
-	b.tail.end += n
+// grow adds n bytes that were written to space, and gives back what was not
+// used of it.
+func (b *buffer) grow(n int, p *chunks) {
 	b.size += n
-}
-
-// tidy frees the tail when space was asked for and nothing came.
-func (b *buffer) tidy(p *chunks) {
-	if b.size == 0 && b.head != nil {
+	m := min(n, len(b.tail.mem)-b.tail.end)
+	b.tail.end += m
+	if next := b.tail.next; next != nil {
+		if n == m {
+			b.tail.next = nil
+			p.put(next)
+		} else {
+			next.end = n - m
+			b.tail = next
+		}
+	}
+	if b.size == 0 {
 		b.release(p)
 	}
 }
@@ -109,12 +116,16 @@ func (b *buffer) tidy(p *chunks) {
 func (b *buffer) push(data []byte, p *chunks) int {
 	n := 0
 	for n < len(data) {
-		room := b.space(p)
-		if room == nil {
+		first, second := b.space(min(len(data)-n, chunkLen), p)
+		if first == nil {
 			break
 		}
-		m := copy(room, data[n:])
-		b.grow(m)
+		m := copy(first, data[n:])
+		m += copy(second, data[n+m:])
+		b.grow(m, p)
+		if m == 0 {
+			break
+		}
 		n += m
 	}
 	return n

@@ -5,6 +5,8 @@ import (
 	"os"
 	"unsafe"
 
+	"bryo/network/rtnl"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -76,9 +78,9 @@ func makeDevice(cfg *Config) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, err := linkIndex(cfg.Device)
+	index, err := rtnl.Index(cfg.Device)
 	if err == nil {
-		err = submit(attachment(cfg, index)...)
+		err = rtnl.Submit(attachment(cfg, index)...)
 	}
 	if err != nil {
 		unix.Close(d.fd)
@@ -88,35 +90,14 @@ func makeDevice(cfg *Config) (*device, error) {
 }
 
 // attachment is what has to be asked from the kernel, in order.
-func attachment(cfg *Config, index int) []*request {
-	plan := []*request{linkUp(loopbackIndex, 0), noLinkLocal(index), linkUp(index, cfg.MTU)}
-	for _, a := range cfg.Addresses {
-		plan = append(plan, addAddress(index, a))
-	}
-	for _, g := range cfg.Gateways {
-		plan = append(plan, addDefaultRoute(index, g))
-	}
-	for _, r := range plan {
-		r.soft = r.family == unix.AF_INET6
+func attachment(cfg *Config, index int) []*rtnl.Request {
+	plan := []*rtnl.Request{rtnl.Up(rtnl.Loopback), rtnl.NoLinkLocal(index).Soft(), rtnl.MTU(index, cfg.MTU), rtnl.Up(index)}
+	for i, a := range cfg.Addresses {
+		address, route := rtnl.Address(index, a), rtnl.DefaultRoute(index, cfg.Gateways[i])
+		if a.Addr().Is6() { // the kernel may have none
+			address, route = address.Soft(), route.Soft()
+		}
+		plan = append(plan, address, route)
 	}
 	return plan
-}
-
-// loopbackIndex is what lo has in every network namespace.
-const loopbackIndex = 1
-
-func linkIndex(name string) (int, error) {
-	req, err := unix.NewIfreq(name)
-	if err != nil {
-		return 0, err
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req); err != nil {
-		return 0, fmt.Errorf("SIOCGIFINDEX: %w", err)
-	}
-	return int(req.Uint32()), nil
 }

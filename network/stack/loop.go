@@ -178,12 +178,32 @@ var start = time.Now().Add(-time.Hour)
 
 func recv(fd int, b []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
-	return int(n), errno
+	return taken(n, errno)
+}
+
+// recv2 reads into two pieces of memory, of which either may be empty.
+func recv2(fd int, first, second []byte) (int, unix.Errno) {
+	if len(second) == 0 {
+		return recv(fd, first)
+	}
+	iov := [2]unix.Iovec{{Base: unsafe.SliceData(first)}, {Base: unsafe.SliceData(second)}}
+	iov[0].SetLen(len(first))
+	iov[1].SetLen(len(second))
+	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), 2)
+	return taken(n, errno)
 }
 
 func send(fd int, b []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	return int(n), errno
+	return taken(n, errno)
+}
+
+// taken is the result of a read or write: a failed one took nothing.
+func taken(n uintptr, errno unix.Errno) (int, unix.Errno) {
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
 }
 
 // socketError takes the pending error of a socket (SO_ERROR).

@@ -14,6 +14,7 @@ type resolvConf struct {
 	path  string
 	stamp [4]int64 // of the file that list was read from
 	list  []netip.AddrPort
+	fixed []netip.AddrPort // instead, in tests
 }
 
 // maxServers is MAXNS of glibc's resolver.
@@ -21,6 +22,9 @@ const maxServers = 3
 
 // servers returns at least one resolver.
 func (r *resolvConf) servers() []netip.AddrPort {
+	if r.fixed != nil {
+		return r.fixed
+	}
 	path := r.path
 	if path == "" {
 		path = "/etc/resolv.conf"

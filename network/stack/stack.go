@@ -43,6 +43,9 @@ type Stack struct {
 	cfg  Config
 	dev  *device
 	addr map[netip.Addr]netip.Addr // container's address -> its gateway
+	// destination is Policy.destination, but for tests.
+	destination func(a, gateway netip.Addr) (netip.Addr, bool)
+	port        uint16 // instead of every other port, in tests
 
 	conns   map[key]*conn
 	dialing queue // oldest first
@@ -101,11 +104,12 @@ func newStack(cfg Config) (*Stack, error) {
 		return nil, errors.New("network stack: as many gateways as addresses are needed")
 	}
 	s := &Stack{
-		cfg:    cfg,
-		addr:   map[netip.Addr]netip.Addr{},
-		conns:  map[key]*conn{},
-		chunks: chunks{limit: maxBuffered / chunkLen},
-		done:   make(chan struct{}),
+		cfg:         cfg,
+		addr:        map[netip.Addr]netip.Addr{},
+		conns:       map[key]*conn{},
+		destination: cfg.Policy.destination,
+		chunks:      chunks{limit: maxBuffered / chunkLen},
+		done:        make(chan struct{}),
 	}
 	for i, a := range cfg.Addresses {
 		s.addr[a.Addr()] = cfg.Gateways[i]

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net/netip"
 
+	"bryo/network/rtnl"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -188,7 +190,10 @@ func (s *Stack) route(a, from netip.Addr, port uint16) (netip.AddrPort, bool) {
 	if a == gateway && port == dnsPort {
 		return s.dns.current(), true
 	}
-	to, ok := s.cfg.Policy.destination(a, gateway)
+	to, ok := s.destination(a, gateway)
+	if s.port != 0 {
+		port = s.port
+	}
 	return netip.AddrPortFrom(to, port), ok && port != 0
 }
 
@@ -254,7 +259,7 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	}
 	sa := &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
 	if zone := a.Addr().Zone(); zone != "" {
-		index, _ := linkIndex(zone)
+		index, _ := rtnl.Index(zone)
 		sa.ZoneId = uint32(index)
 	}
 	return sa

@@ -190,9 +190,7 @@ func (c *conn) deliver(data []byte) int {
 	if c.backlog.size == 0 && len(data) > 0 && !c.shut {
 		var errno unix.Errno
 		n, errno = send(c.fd, data)
-		if errno == unix.EAGAIN || errno == unix.EINTR {
-			n = 0
-		} else if errno != 0 {
+		if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
 			c.abort()
 			return 0
 		}

@@ -66,28 +66,29 @@ func (c *conn) fetch() (n int, more bool) {
 	if room <= 0 || room < int(c.mss) && sent > 0 {
 		return 0, false
 	}
-	space := c.flight.space(&c.s.chunks)
-	if space == nil {
+	first, second := c.flight.space(room, &c.s.chunks)
+	want := len(first) + len(second)
+	if want == 0 {
+		if first != nil {
+			c.flight.grow(0, &c.s.chunks)
+		}
 		return 0, false
 	}
-	want := min(room, len(space))
-	n, errno := recv(c.fd, space[:want])
+	n, errno := recv2(c.fd, first, second)
+	c.flight.grow(n, &c.s.chunks)
 	switch {
 	case errno == unix.EINTR:
 		return 0, true
 	case errno == unix.EAGAIN:
 		c.readable = false
-		c.flight.tidy(&c.s.chunks)
 		return 0, false
 	case errno != 0:
 		c.abort()
 		return 0, false
 	case n == 0:
 		c.eof = true
-		c.flight.tidy(&c.s.chunks)
 		return 0, true
 	}
-	c.flight.grow(n)
 	// Less than asked for: the socket is empty, and epoll tells when it is
 	// not. After a hang-up it tells nothing more: read on to the end.
 	c.readable = n == want || c.hup
