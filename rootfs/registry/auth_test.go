@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -452,4 +454,76 @@ func FuzzToken(f *testing.F) {
 			t.Errorf("token %q", tok.value)
 		}
 	})
+}
+
+// Credentials of an https registry are not for the same host over http, whoever
+// makes up such a URL.
+func TestTrusted(t *testing.T) {
+	o, _ := options(t)
+	o = o.withDefaults()
+	d, err := newDialer("h.x:5000", false, o, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{host: "h.x:5000", scheme: "https", dialer: d}
+	for where, want := range map[string]bool{
+		"https://h.x:5000/v2/": true, "https://H.X:5000/v2/": true, "http://h.x:5000/v2/": false, "https://h.x/v2/": false,
+		"https://h.x:5001/": false, "https://sub.h.x:5000/": false, "https://h.x:5000@evil.x/": false, "https://h.x:5000.evil.x/": false,
+	} {
+		u, err := url.Parse(where)
+		if err == nil && s.trusted(u) != want {
+			t.Errorf("%s: %v", where, !want)
+		}
+	}
+	d.own = "h.x"
+	for where, want := range map[string]bool{"https://h.x:443/": true, "https://h.x/": true, "https://h.x:80/": false} {
+		if u, _ := url.Parse(where); s.trusted(u) != want {
+			t.Errorf("%s: %v", where, !want)
+		}
+	}
+}
+
+// Layers that hit the end of a token together ask for one new token.
+func TestOneRenewal(t *testing.T) {
+	s, a := newServer(t), newTokenServer(t, false)
+	pushed(t, s, "a", randomImage(t, 1000, 6))
+	var current, waiting atomic.Int32
+	current.Store(1)
+	all := make(chan struct{})
+	a.body = func() string { return fmt.Sprintf(`{"token":"t%d"}`, current.Load()) }
+	needToken(s, func() string { return a.URL }, func(token string, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/blobs/") && token == "t1" && current.Load() == 2 {
+			if waiting.Add(1) == 6 {
+				close(all)
+			}
+			<-all // until each layer has been refused
+		}
+		return token == fmt.Sprintf("t%d", current.Load())
+	})
+	o, _ := options(t)
+	o.Parallel = 6
+	img, err := Pull(testContext(t), s.ref(t, "a"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	current.Store(2)
+	layers, _ := img.Layers()
+	var group sync.WaitGroup
+	for _, l := range layers {
+		group.Go(func() {
+			rc, err := l.Compressed()
+			if err == nil {
+				_, err = io.Copy(io.Discard, rc)
+				rc.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if a.calls.Load() != 2 {
+		t.Errorf("%d token requests, want 2", a.calls.Load())
+	}
 }

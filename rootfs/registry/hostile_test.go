@@ -111,7 +111,7 @@ func TestWrongConfig(t *testing.T) {
 	raw, _ := img.RawConfigFile()
 	s.on(func(w http.ResponseWriter, r *http.Request) bool {
 		if isBlob(r, name) {
-			_, _ = w.Write(bytes.Replace(raw, []byte("sha256:"), []byte("sha256 "), 1))
+			_, _ = w.Write(bytes.Replace(raw, []byte(`"os":"`), []byte(`"OS":"`), 1))
 			return true
 		}
 		return false

@@ -71,10 +71,7 @@ func retryAfter(err error) time.Duration {
 		return 0
 	}
 	if seconds, err := strconv.ParseInt(strings.TrimSpace(st.wait), 10, 64); err == nil {
-		if seconds < 0 || seconds > int64(maxRetryAfter/time.Second) {
-			return 0
-		}
-		return time.Duration(seconds) * time.Second
+		return time.Duration(min(seconds, int64(time.Hour/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(st.wait); err == nil {
 		return time.Until(at)

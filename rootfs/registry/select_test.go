@@ -380,3 +380,20 @@ func FuzzContentRange(f *testing.F) {
 		}
 	})
 }
+
+// An entry of an index that turns out to be of another type than it said.
+func TestIndexEntryType(t *testing.T) {
+	s := newServer(t)
+	o, _ := options(t)
+	img := randomImage(t, 10, 1)
+	pushed(t, s, "a:plain", img)
+	digest, _ := img.Digest()
+	size, _ := img.Size()
+	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"size":%d,"digest":%q}]}`, types.OCIImageIndex, types.OCIManifestSchema1, size, digest)
+	if _, err := PutManifest(testContext(t), s.ref(t, "a:x"), Manifest{MediaType: types.OCIImageIndex, Raw: []byte(body)}, o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Pull(testContext(t), s.ref(t, "a:x"), o); !errors.Is(err, ErrVerify) || !strings.Contains(err.Error(), "its index says") {
+		t.Errorf("error %v", err)
+	}
+}
