@@ -3,6 +3,7 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -59,13 +60,27 @@ func (s *Store) healStaging() {
 	}
 	if alone != nil {
 		defer alone()
+	} else if entries = s.abandonedOf(base, entries); len(entries) == 0 {
+		return
 	}
 	for _, entry := range entries {
-		dir := filepath.Join(base, entry.Name())
-		if alone != nil || abandoned(dir) {
-			os.RemoveAll(dir)
-		}
+		os.RemoveAll(filepath.Join(base, entry.Name()))
 	}
+}
+
+// abandonedOf keeps the directories whose filler is gone. None is judged while an
+// import makes one: its lock file is there a moment before it is locked, and the
+// import fails if it finds the lock held. Whoever has died stays dead, so that
+// they can be removed without the lock.
+func (s *Store) abandonedOf(base string, entries []os.DirEntry) []os.DirEntry {
+	unlock, err := s.locks.try(lockStaging, true)
+	if unlock == nil || err != nil {
+		return nil
+	}
+	defer unlock()
+	return slices.DeleteFunc(entries, func(entry os.DirEntry) bool {
+		return !abandoned(filepath.Join(base, entry.Name()))
+	})
 }
 
 // abandoned tells whether the process that filled a staging directory is gone.

@@ -25,8 +25,13 @@ import (
 // stage fetches one layer, checks it and unpacks it into a directory of the
 // storage library that no layer refers to yet.
 func (s *Store) stage(ctx context.Context, layer *planLayer, report *meterLayer) (*drivers.DriverWithDifferOutput, error) {
-	d := &differ{ctx: ctx, store: s, layer: layer, report: report}
+	unlock, err := s.locks.take(ctx, lockStaging, false)
+	if err != nil {
+		return nil, err
+	}
+	d := &differ{ctx: ctx, store: s, layer: layer, report: report, staged: sync.OnceFunc(unlock)}
 	output, err := s.storage.PrepareStagedLayer(nil, d)
+	d.staged() // not called back if it could not make the directory
 	if err == nil {
 		return output, nil
 	}
@@ -43,6 +48,7 @@ type differ struct {
 	store  *Store
 	layer  *planLayer
 	report *meterLayer
+	staged func() // called once the directory is there and locked
 }
 
 // Close has nothing to release: ApplyDiff does so itself.
@@ -50,6 +56,7 @@ func (d *differ) Close() error { return nil }
 
 // ApplyDiff fills dest. Called by the storage library, without its locks.
 func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (drivers.DriverWithDifferOutput, error) {
+	d.staged()
 	if d.layer.foreign != nil && d.layer.foreign.linkable {
 		return d.link(dest)
 	}

@@ -23,6 +23,7 @@ type locks struct{ path string }
 const (
 	lockImports = 0 // shared by every import; exclusive to remove layers that no image has
 	lockHeal    = 1 // exclusive while one process mends
+	lockStaging = 2 // shared while the library makes a staging directory; exclusive to judge them
 	lockLayers  = 1 << 20
 )
 

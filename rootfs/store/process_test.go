@@ -149,6 +149,33 @@ func TestKilled(t *testing.T) {
 	healed.clean(t)
 }
 
+// A staging directory is not judged while an import makes one: its lock file is
+// there before it is locked.
+func TestHealStaging(t *testing.T) {
+	s := newStore(t, Options{})
+	dir := filepath.Join(s.root, "storage/overlay/staging/1")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "staging.lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	there := func() bool { _, err := os.Stat(dir); return err == nil }
+	importing, _ := s.locks.try(lockImports, false)
+	defer importing()
+	staging, _ := s.locks.try(lockStaging, false)
+	if s.healStaging(); !there() {
+		t.Error("removed while an import makes it")
+	}
+	staging()
+	if s.healStaging(); there() {
+		t.Error("abandoned and still there")
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); err != nil {
+		t.Error(err)
+	}
+}
+
 // noted opens a layer and leaves a file that says so; with childSlow it comes in
 // small pieces, so that a kill finds it half-way.
 func noted(root string, i int, l *fakeLayer) func() (io.ReadCloser, error) {

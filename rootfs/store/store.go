@@ -146,14 +146,14 @@ func runRoot(root string) (string, error) {
 }
 
 // presetFeatures answers beforehand what the storage library finds out by test
-// mounts whenever it is opened first after a boot. It mounts nothing for bryo, so
-// the answers only need to let it start: a killed test leaves directories behind,
-// and all of them together take longer than anything else here.
+// mounts when it is opened, or adds a layer, first after a boot. It mounts nothing
+// for bryo, so the answers only need to let it go on: a killed test leaves
+// directories behind, and all of them together take longer than anything else here.
 func presetFeatures(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"overlay-true", "metacopy()-false", "native-diff()-true"} {
+	for _, name := range []string{"overlay-true", "metacopy()-false", "native-diff()-true", "idmapped-lower-dir-false", "dataonly-layers-false", "volatile-false"} {
 		file, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {
 			return err
