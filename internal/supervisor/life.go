@@ -40,7 +40,6 @@ type supervisor struct {
 	detached atomic.Bool
 	ended    atomic.Bool // the exit code is on its way to the command
 	waiters  waiters
-	spare    []byte
 }
 
 func newSupervisor(control *Control, start Start) *supervisor {

@@ -43,10 +43,6 @@ func (r *Request) attr32(kind uint16, v int) *Request {
 	return r.attr(kind, binary.NativeEndian.AppendUint32(nil, uint32(v)))
 }
 
-func (r *Request) attrString(kind uint16, s string) *Request {
-	return r.attr(kind, append([]byte(s), 0))
-}
-
 func appendAttr(b []byte, kind uint16, value []byte) []byte {
 	b = binary.NativeEndian.AppendUint16(b, uint16(4+len(value)))
 	b = binary.NativeEndian.AppendUint16(b, kind)

@@ -145,7 +145,7 @@ func (t *tarFile) add(header *tar.Header, whole *io.SectionReader) error {
 	}
 	entry := tarEntry{offset: offset, size: header.Size}
 	switch header.Typeflag {
-	case tar.TypeReg, tar.TypeRegA: //nolint:staticcheck // old archives have TypeRegA
+	case tar.TypeReg: // the reader gives it for the old NUL, too
 		if header.Size < 0 || header.Size > whole.Size()-offset {
 			return fmt.Errorf("%w: %s: cut off after %d of %d bytes", ErrArchive, name, whole.Size()-offset, header.Size)
 		}

@@ -47,14 +47,14 @@ func ParseFilter(arguments []string) (Filter, error) {
 
 // Dangling reads the dangling filter: whether it was given, and its value.
 func (f Filter) Dangling() (given, value bool, err error) {
-	for _, text := range f[filterDangling] {
-		value, err := strconv.ParseBool(text)
-		if err != nil {
-			return false, false, fmt.Errorf("invalid filter 'dangling=%s'", text)
-		}
-		return true, value, nil
+	values := f[filterDangling]
+	if len(values) == 0 {
+		return false, false, nil
 	}
-	return false, false, nil
+	if value, err = strconv.ParseBool(values[0]); err != nil {
+		return false, false, fmt.Errorf("invalid filter 'dangling=%s'", values[0])
+	}
+	return true, value, nil
 }
 
 // apply keeps the order of the list.

@@ -48,7 +48,8 @@ func NewPlan(f Flags) ([]Mount, error) {
 func explicit(f Flags) (plan []Mount, err error) {
 	add := func(m Mount, err error) error {
 		if err == nil && Find(plan, m.Target) != nil {
-			err = fmt.Errorf("Duplicate mount point: %s", m.Target) // docker's words
+			//lint:ignore ST1005 docker's words
+			err = fmt.Errorf("Duplicate mount point: %s", m.Target)
 		}
 		plan = append(plan, m)
 		return err

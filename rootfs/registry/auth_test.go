@@ -294,7 +294,7 @@ func TestNoSignedLinkInErrors(t *testing.T) {
 	pushed(t, s, "a", img)
 	s.on(func(w http.ResponseWriter, r *http.Request) bool {
 		if isBlob(r, h) {
-			http.Redirect(w, r, "https://user:pw@127.0.0.1:1/x?X-Amz-Signature=5ecret", 307)
+			http.Redirect(w, r, "https://user:pw@127.0.0.1:1/x?X-Amz-Signature=5ecret", http.StatusTemporaryRedirect)
 			return true
 		}
 		return false

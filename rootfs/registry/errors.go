@@ -135,7 +135,7 @@ func (s *session) explain(out *Error) {
 			return
 		}
 	}
-	if cause, cure := explainTLS(out.Cause, s.certsDir()); cause != nil {
+	if cure, cause := explainTLS(out.Cause, s.certsDir()); cause != nil {
 		out.Kind, out.Cause, out.Hint = ErrCertificate, cause, cure
 		return
 	}
@@ -157,9 +157,9 @@ func (s *session) explain(out *Error) {
 	}
 }
 
-// explainTLS names what is wrong with a certificate, and the cure. nil means
+// explainTLS names what is wrong with a certificate, and its cure. nil means
 // that the error is about something else.
-func explainTLS(err error, certsDir string) (cause error, cure string) {
+func explainTLS(err error, certsDir string) (cure string, cause error) {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError
@@ -169,27 +169,27 @@ func explainTLS(err error, certsDir string) (cause error, cure string) {
 	switch {
 	case errors.As(err, &unknown):
 		if unknown.Cert != nil && unknown.Cert.Subject.String() == unknown.Cert.Issuer.String() && !unknown.Cert.IsCA {
-			return errors.New("certificate is self-signed"), addCA
+			return addCA, errors.New("certificate is self-signed")
 		}
-		return errors.New("certificate is signed by an unknown authority"), addCA
+		return addCA, errors.New("certificate is signed by an unknown authority")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Errorf("certificate is expired or not yet valid (valid %s to %s)",
-			invalid.Cert.NotBefore.Format("2006-01-02"), invalid.Cert.NotAfter.Format("2006-01-02")), "renew the registry's certificate, or check this machine's clock"
+		return "renew the registry's certificate, or check this machine's clock", fmt.Errorf("certificate is expired or not yet valid (valid %s to %s)",
+			invalid.Cert.NotBefore.Format("2006-01-02"), invalid.Cert.NotAfter.Format("2006-01-02"))
 	case errors.As(err, &host):
 		names := append([]string(nil), host.Certificate.DNSNames...)
 		for _, ip := range host.Certificate.IPAddresses {
 			names = append(names, ip.String())
 		}
-		return fmt.Errorf("certificate is for %s, not for %s", clean(strings.Join(names, ", "), 200), host.Host), ""
+		return "", fmt.Errorf("certificate is for %s, not for %s", clean(strings.Join(names, ", "), 200), host.Host)
 	case errors.As(err, &roots):
-		return errors.New("this machine has no certificate authorities"), "install ca-certificates, or " + addCA
+		return "install ca-certificates, or " + addCA, errors.New("this machine has no certificate authorities")
 	case errors.As(err, &remote) && remote.Op == "remote error":
-		return fmt.Errorf("the registry ended the TLS handshake: %w", remote.Err),
-			"if it wants a client certificate: put client.cert and client.key into " + certsDir
+		return "if it wants a client certificate: put client.cert and client.key into " + certsDir,
+			fmt.Errorf("the registry ended the TLS handshake: %w", remote.Err)
 	case errors.As(err, &invalid), errors.As(err, new(*tls.CertificateVerificationError)):
-		return err, addCA
+		return addCA, err
 	}
-	return nil, ""
+	return "", nil
 }
 
 // clean makes foreign text fit for one line of a terminal: no control

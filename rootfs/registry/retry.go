@@ -98,7 +98,7 @@ func (s *session) transient(err error, answered bool) bool {
 		}
 		return false
 	}
-	if cause, _ := explainTLS(err, ""); cause != nil {
+	if _, cause := explainTLS(err, ""); cause != nil {
 		return false
 	}
 	for _, final := range []error{ErrRefused, ErrVerify, ErrUnsupported, ErrUnauthorized, context.Canceled, http.ErrSchemeMismatch} {

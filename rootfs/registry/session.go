@@ -69,7 +69,7 @@ func (s *session) chooseScheme(ctx context.Context) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if cause, _ := explainTLS(err, ""); cause != nil {
+	if _, cause := explainTLS(err, ""); cause != nil {
 		return s.fail("reach", s.ep.Ref.Domain, err)
 	}
 	if plain := s.ping(ctx, "http"); plain != nil {

@@ -183,7 +183,7 @@ func TestDowngrade(t *testing.T) {
 	s.on(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case isBlob(r, h):
-			http.Redirect(w, r, plain.URL+r.URL.Path, 307)
+			http.Redirect(w, r, plain.URL+r.URL.Path, http.StatusTemporaryRedirect)
 		case r.Method == http.MethodPost:
 			w.Header().Set("Location", plain.URL+"/upload")
 			w.WriteHeader(202)

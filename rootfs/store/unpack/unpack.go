@@ -161,7 +161,7 @@ func (u *unpacker) place(e *entry) error {
 	switch e.Typeflag {
 	case tar.TypeDir:
 		return u.placeDir(e)
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old archives have TypeRegA
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont: // the reader gives the first for the old NUL, too
 		return u.placeFile(e)
 	case tar.TypeSymlink:
 		return u.placeSymlink(e)
