@@ -24,7 +24,7 @@ var (
 
 // stopAtOperand names the commands whose operands may look like flags: all
 // after the image or container belongs to the program inside.
-var stopAtOperand = map[string]bool{"run": true, "create": true, "exec": true, "top": true, "container": true, "image": true, "volume": true, "system": true, "network": true, "manifest": true}
+var stopAtOperand = map[string]bool{"run": true, "create": true, "exec": true, "top": true, "container": true, "image": true, "volume": true, "system": true, "generate": true, "network": true, "manifest": true}
 
 // Main runs one command line and returns the process's exit code.
 func Main(args []string) int {
@@ -190,7 +190,9 @@ func verbs() []definition {
 		{"container", containerCommand},
 		{"create", createCommand},
 		{"doctor", doctorCommand},
+		{"events", eventsCommand},
 		{"exec", execCommand},
+		{"generate", generateCommand},
 		{"hello", helloCommand},
 		{"history", historyCommand},
 		{"image", imageCommand},
@@ -214,6 +216,7 @@ func verbs() []definition {
 		{"save", saveCommand},
 		{"start", startCommand},
 		{"stop", stopCommand},
+		{"system", systemCommand},
 		{"tag", tagCommand},
 		{"unpause", func() *cli.Command { return pauseCommand(false) }},
 		{"version", versionCommand},

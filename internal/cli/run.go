@@ -53,6 +53,7 @@ func run(c *cli.Context) error {
 		if err := e.Background(config); err != nil {
 			return started(err)
 		}
+		warnOfLogout()
 		_, err = fmt.Fprintln(stdout(c), config.ID)
 		return err
 	}
@@ -115,6 +116,7 @@ func containerFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "volume", Aliases: []string{"v"}, Usage: "mount a directory or a volume (`SOURCE:TARGET[:OPTIONS]`)"},
 		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},
 	}
+	flags = append(flags, healthFlags()...)
 	return append(flags, laterFlags()...)
 }
 
@@ -136,14 +138,13 @@ func laterFlags() []cli.Flag {
 }
 
 var (
-	laterBools  = []string{"publish-all", "P", "oom-kill-disable", "no-healthcheck", "use-api-socket", "disable-content-trust"}
+	laterBools  = []string{"publish-all", "P", "oom-kill-disable", "use-api-socket", "disable-content-trust"}
 	laterShort  = map[string]string{"publish": "p", "attach": "a", "memory": "m", "cpu-shares": "c"}
 	laterValues = []string{
 		"attach", "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-count", "cpu-percent", "cpu-period",
 		"cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems",
 		"device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
-		"device-write-iops", "expose", "gpus", "health-cmd", "health-interval", "health-retries",
-		"health-start-interval", "health-start-period", "health-timeout", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
+		"device-write-iops", "expose", "gpus", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
 		"isolation", "kernel-memory", "link", "link-local-ip", "mac-address", "memory",
 		"memory-reservation", "memory-swap", "memory-swappiness", "network-alias", "pids-limit", "publish",
 		"runtime", "storage-opt", "volume-driver", "volumes-from",
@@ -196,7 +197,7 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 		fmt.Fprintln(c.App.ErrWriter, "bryo: no network in the container (--network none, the default until networks come; --network host shares the host's)")
 	}
 	for _, fill := range []func(*cli.Context, *engine.RunRequest) error{
-		processOf, identityOf, mountsOf, securityOf, limitsOf, isolationOf,
+		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf,
 	} {
 		if err := fill(c, r); err != nil {
 			return nil, err

@@ -306,39 +306,83 @@ func (e *Engine) Pause(c *Container, stop bool) error {
 	return err
 }
 
-// Wait returns the exit code of a container when the condition has come.
+// Wait returns the exit code of a container when the condition has come; with
+// "healthy" it returns 0 when the container is.
 func (e *Engine) Wait(c *Container, condition string) (int, error) {
+	code, err := e.waitExit(c, condition)
+	if condition == supervisor.WaitRemoved {
+		e.waitGone(c)
+	}
+	return code, err
+}
+
+func (e *Engine) waitExit(c *Container, condition string) (int, error) {
 	alive := c.Running() || c.Status.Phase == state.Restarting
 	if !alive {
-		if condition == supervisor.WaitNotRunning {
+		switch condition {
+		case supervisor.WaitNextExit, supervisor.WaitHealthy:
+			return e.waitForStart(c, condition)
+		case supervisor.WaitRemoved:
 			return c.Status.ExitCode, nil
 		}
-		if condition != supervisor.WaitNextExit {
-			return c.Status.ExitCode, nil
-		}
-		return e.waitForStart(c, condition)
+		return c.Status.ExitCode, nil
 	}
 	m, err := e.ask(c, supervisor.Message{Wait: condition})
-	if err != nil {
+	var failed *supervisor.Failed
+	switch {
+	case errors.As(err, &failed):
+		return 1, fmt.Errorf("wait for container %s: %w", c.Name, err)
+	case err != nil:
 		// The supervisor went without a word: what it recorded is true.
-		fresh := e.read(c.ID)
-		return fresh.Status.ExitCode, nil
-	}
-	if m.Exited == nil {
+		return e.recorded(c), nil
+	case m.Exited == nil:
 		return 0, nil
 	}
 	return m.Exited.Code, nil
 }
 
+// recorded waits until a container's status says that it has ended: a program may
+// outlive its killed supervisor by a moment.
+func (e *Engine) recorded(c *Container) int {
+	for end := time.Now().Add(endTime); ; time.Sleep(pollTime) {
+		fresh := e.read(c.ID)
+		if fresh.Broken != nil {
+			return killedCode
+		}
+		if !fresh.Running() && fresh.Status.Phase != state.Restarting || time.Now().After(end) {
+			return fresh.Status.ExitCode
+		}
+	}
+}
+
+const (
+	pollTime = 20 * time.Millisecond
+	// killedCode stands for an exit code that nobody recorded.
+	killedCode = 137
+)
+
+// waitGone returns when the container's directory is no more.
+func (e *Engine) waitGone(c *Container) {
+	for {
+		if _, err := os.Stat(e.containers().Path(c.ID)); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		time.Sleep(pollTime)
+	}
+}
+
 func (e *Engine) waitForStart(c *Container, condition string) (int, error) {
 	for {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(pollTime)
 		fresh := e.read(c.ID)
 		if fresh.Broken != nil {
 			return 0, fresh.Broken
 		}
 		if fresh.Running() {
-			return e.Wait(fresh, condition)
+			return e.waitExit(fresh, condition)
+		}
+		if started := fresh.Status.Started; condition == supervisor.WaitNextExit && !started.IsZero() && !started.Equal(c.Status.Started) {
+			return fresh.Status.ExitCode, nil // it was too quick to be seen
 		}
 	}
 }
@@ -364,7 +408,12 @@ func (e *Engine) Remove(c *Container, o RemoveOptions) error {
 			return nil // its supervisor removed it
 		}
 	}
-	return e.call(images.OpContainerRemove, images.ContainerRemoveArgs{ID: c.ID, Name: c.Name, Volumes: o.Volumes}, nil)
+	args := images.ContainerRemoveArgs{ID: c.ID, Name: c.Name, Volumes: o.Volumes}
+	if err := e.call(images.OpContainerRemove, args, nil); err != nil {
+		return err
+	}
+	e.Announce(c, "destroy")
+	return nil
 }
 
 // Rename gives a container another name.
@@ -375,9 +424,11 @@ func (e *Engine) Rename(c *Container, name string) error {
 	if name == c.Name {
 		return errors.New("renaming a container with the same name as its current name")
 	}
+	old := c.Name
 	if err := e.containers().Rename(c.Config, name); err != nil {
 		return err
 	}
+	e.Announce(c, "rename", "oldName", "/"+old)
 	if c.Running() {
 		_, _ = e.ask(c, supervisor.Message{Reload: true})
 	}

@@ -47,13 +47,21 @@ func (e *Engine) Pull(_ context.Context, args images.PullArgs, toStderr bool) (*
 	if toStderr {
 		stdout = os.Stderr // `run` keeps stdout for the container
 	}
-	return &result, e.callWith(images.OpPull, args, &result, nil, stdout)
+	err := e.callWith(images.OpPull, args, &result, nil, stdout)
+	if err == nil {
+		e.announceImage("pull", args.Reference, args.Reference)
+	}
+	return &result, err
 }
 
 // Push uploads an image to its registry.
 func (e *Engine) Push(args images.PushArgs) (*images.PushResult, error) {
 	var result images.PushResult
-	return &result, e.callWith(images.OpPush, args, &result, nil, os.Stdout)
+	err := e.callWith(images.OpPush, args, &result, nil, os.Stdout)
+	if err == nil {
+		e.announceImage("push", args.Reference, args.Reference)
+	}
+	return &result, err
 }
 
 // Images lists what the store holds, newest first. Like all that only reads, it
@@ -65,11 +73,19 @@ func (e *Engine) Images(filter image.Filter) ([]image.Summary, error) {
 // RemoveImages untags and deletes.
 func (e *Engine) RemoveImages(args images.RemoveArgs) (*images.RemoveResult, error) {
 	var result images.RemoveResult
-	return &result, e.call(images.OpRemove, args, &result)
+	err := e.call(images.OpRemove, args, &result)
+	e.announceLines(result.Lines)
+	return &result, err
 }
 
 // Tag gives an image another name.
-func (e *Engine) Tag(args images.TagArgs) error { return e.call(images.OpTag, args, nil) }
+func (e *Engine) Tag(args images.TagArgs) error {
+	err := e.call(images.OpTag, args, nil)
+	if err == nil {
+		e.announceImage("tag", args.Source, args.Target)
+	}
+	return err
+}
 
 // InspectImage returns docker's JSON of an image.
 func (e *Engine) InspectImage(name, platform string) (*image.Inspect, error) {
@@ -84,23 +100,41 @@ func (e *Engine) History(name, platform string) ([]image.HistoryEntry, error) {
 // PruneImages removes images that nothing uses.
 func (e *Engine) PruneImages(args images.PruneArgs) (*images.PruneResult, error) {
 	var result images.PruneResult
-	return &result, e.call(images.OpPrune, args, &result)
+	err := e.call(images.OpPrune, args, &result)
+	e.announceLines(result.Lines)
+	if err == nil {
+		e.announceImage("prune", "", "")
+	}
+	return &result, err
 }
 
 // Load reads images from an archive.
 func (e *Engine) Load(args images.LoadArgs) (*images.LoadResult, error) {
 	var result images.LoadResult
-	return &result, e.callWith(images.OpLoad, args, &result, os.Stdin, nil)
+	err := e.callWith(images.OpLoad, args, &result, os.Stdin, nil)
+	for _, name := range result.Loaded {
+		e.announceImage("load", name, name)
+	}
+	return &result, err
 }
 
 // Save writes images to an archive.
 func (e *Engine) Save(args images.SaveArgs) error {
-	return e.callWith(images.OpSave, args, nil, nil, os.Stdout)
+	err := e.callWith(images.OpSave, args, nil, nil, os.Stdout)
+	if err == nil {
+		for _, name := range args.References {
+			e.announceImage("save", name, name)
+		}
+	}
+	return err
 }
 
 // Import makes an image of a root file system's archive and returns its id.
 func (e *Engine) Import(args images.ImportArgs) (string, error) {
 	var result images.ImportResult
 	err := e.callWith(images.OpImport, args, &result, os.Stdin, nil)
+	if err == nil {
+		e.announceImage("import", result.ID, args.Reference)
+	}
 	return result.ID, err
 }

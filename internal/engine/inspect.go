@@ -322,7 +322,7 @@ func inspectConfig(c *Container) InspectConfig {
 		Hostname: hostname, Domainname: c.Host.Domainname, User: c.Process.User,
 		AttachStdin: attached && c.Process.Stdin, AttachStdout: attached, AttachStderr: attached,
 		ExposedPorts: c.Image.Config.ExposedPorts, Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached && c.Process.Stdin,
-		Env: c.Process.Env, Cmd: c.Process.Cmd, Healthcheck: c.Image.Config.Healthcheck, Image: c.Image.Reference,
+		Env: c.Process.Env, Cmd: c.Process.Cmd, Healthcheck: c.Host.Health, Image: c.Image.Reference,
 		Volumes: c.Image.Config.Volumes, WorkingDir: c.Process.WorkDir, Entrypoint: c.Process.Entrypoint,
 		Labels: c.Host.Labels, StopSignal: c.Host.StopSignal, StopTimeout: c.Host.StopTimeout,
 	}

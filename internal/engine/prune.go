@@ -70,7 +70,11 @@ func (e *Engine) Restart(c *Container, sig syscall.Signal, timeout *int) error {
 	if err != nil {
 		return err
 	}
-	return e.Start(fresh)
+	if err := e.Start(fresh); err != nil {
+		return err
+	}
+	e.Announce(fresh, "restart")
+	return nil
 }
 
 // StartPolicies starts the containers whose restart policy outlives a reboot:

@@ -32,8 +32,8 @@ type RunRequest struct {
 	Entrypoint    []string
 	EntrypointSet bool
 	Command       []string
-	NoHealthcheck bool
-	KeepID        *state.KeepID // --userns keep-id
+	Health        *image.Healthcheck // of the command line: its fields win over the image's; nil: the image's
+	KeepID        *state.KeepID      // --userns keep-id
 
 	Mounts  mount.Flags
 	Process state.Process // Args, Entrypoint and Cmd are filled from the image
@@ -190,6 +190,12 @@ func (e *Engine) register(r RunRequest, record *image.Record, config *state.Conf
 	}
 	err = e.name(r.Name, config)
 	claim.Release()
+	if err == nil {
+		for _, name := range claim.Created {
+			e.announceVolume("create", name)
+		}
+		e.containers().Announce(config, "create")
+	}
 	if err != nil {
 		_ = store.RemoveAnonymous(claim.Created, e.containers().VolumeUsers)
 	}
@@ -242,6 +248,7 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	if h.StopSignal == "" {
 		h.StopSignal = from.StopSignal
 	}
+	h.Health = mergeHealth(from.Healthcheck, r.Health)
 	flags := r.Mounts
 	for target := range from.Volumes {
 		flags.Image = append(flags.Image, target)
@@ -268,6 +275,33 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	}
 	h.Labels = labels
 	return nil
+}
+
+// mergeHealth lets the command line's fields win; a check that is switched off or
+// has no command is none.
+func mergeHealth(of, flags *image.Healthcheck) *image.Healthcheck {
+	if flags == nil {
+		return of
+	}
+	merged := image.Healthcheck{}
+	if of != nil {
+		merged = *of
+	}
+	if len(flags.Test) > 0 {
+		merged.Test = flags.Test
+	}
+	for _, d := range []struct{ to, from *time.Duration }{
+		{&merged.Interval, &flags.Interval}, {&merged.Timeout, &flags.Timeout},
+		{&merged.StartPeriod, &flags.StartPeriod}, {&merged.StartInterval, &flags.StartInterval},
+	} {
+		if *d.from != 0 {
+			*d.to = *d.from
+		}
+	}
+	if flags.Retries != 0 {
+		merged.Retries = flags.Retries
+	}
+	return &merged
 }
 
 // mergeEnv lets later entries of the same name win and keeps the first one's

@@ -10,7 +10,13 @@ func (e *Engine) CreateVolume(name string, o volume.CreateOptions) (*volume.Volu
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	return volume.NewStore(e.Root).Create(name, o)
+	store := volume.NewStore(e.Root)
+	_, known := store.Get(name)
+	v, err := store.Create(name, o)
+	if err == nil && known != nil {
+		e.announceVolume("create", v.Name)
+	}
+	return v, err
 }
 
 // Volume returns one volume.
@@ -27,7 +33,11 @@ func (e *Engine) Volumes(filter volume.Filter) ([]*volume.Volume, error) {
 // a role in the user namespace does it.
 func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResult, error) {
 	var result images.RemoveResult
-	return &result, e.call(images.OpVolumeRemove, args, &result)
+	err := e.call(images.OpVolumeRemove, args, &result)
+	for _, name := range result.Lines {
+		e.announceVolume("destroy", name)
+	}
+	return &result, err
 }
 
 // PruneVolumes removes volumes that no container uses.

@@ -64,6 +64,8 @@ type Host struct {
 	StopTimeout *int              `json:"stopTimeout,omitempty"` // seconds
 	Restart     Restart           `json:"restart,omitzero"`
 	Log         logs.Config       `json:"log,omitzero"`
+	// Health is the image's check with what the command line changed; nil: none.
+	Health *image.Healthcheck `json:"health,omitempty"`
 
 	Mounts   []mount.Mount  `json:"mounts,omitempty"`
 	ReadOnly bool           `json:"readOnly,omitempty"`

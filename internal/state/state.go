@@ -166,10 +166,13 @@ func (d Dir) abandoned(id string) bool {
 func (d Dir) Sweep() {
 	for _, id := range d.Abandoned() {
 		name := ""
-		if c, err := d.Load(id); err == nil {
+		c, err := d.Load(id)
+		if err == nil {
 			name = c.Name
 		}
-		_ = d.Delete(id, name)
+		if d.Delete(id, name) == nil && err == nil {
+			d.Announce(c, "destroy")
+		}
 	}
 }
 

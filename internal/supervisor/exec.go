@@ -3,69 +3,103 @@ package supervisor
 import (
 	"errors"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"bryo/internal/state"
 	"bryo/rootfs/user"
 	"bryo/sandbox"
 )
 
+// errNotRunning: the engine knew it as running, and it ended meanwhile.
+var errNotRunning = errors.New("container is not running")
+
 // execution is one exec'd process.
 type execution struct {
+	id      string
 	process *sandbox.Process
 	stdio   *stdio
 	outputs outputs
+	client  *client
 }
 
 // execute runs another process in the container: same namespaces, seccomp
 // filter, capabilities and limits as its first (A65).
 func (c *session) execute(e Exec, files []*os.File) error {
-	given := clientOf(Attach{Stdin: e.Stdin, Stdout: !e.Detach, Stderr: !e.Detach && !e.Tty}, files)
-	run := &execution{}
-	var err error
-	if !c.onMain(func() { err = c.startExec(run, e, given) }) {
-		err = errors.New("container is not running")
+	run := &execution{
+		id: state.NewID(), client: clientOf(Attach{Stdin: e.Stdin, Stdout: !e.Detach, Stderr: !e.Detach && !e.Tty}, files),
 	}
-	if err != nil {
-		closeAll(files)
+	run.outputs.last = !e.Detach
+	words := strings.Join(e.Args, " ")
+	c.announce("exec_create: "+words, "execID", run.id)
+	if err := c.begin(run, e); err != nil {
+		run.client.close()
 		return err
 	}
 	c.exec = run
+	c.announce("exec_start: "+words, "execID", run.id)
 	_ = c.control.Send(Message{Started: &Started{PID: run.process.PID()}})
 	go func() {
-		status, err := run.process.Wait()
-		code := exitCode(status)
-		if err != nil {
-			code = 137 // it ended with the container
-		}
-		run.stdio.drain()
+		code := run.wait()
+		c.announce("exec_die", "execID", run.id, "exitCode", strconv.Itoa(code))
 		_ = c.control.Send(Message{Exited: &Exited{Code: code}})
+		run.end()
 	}()
 	return nil
 }
 
-func (c *session) startExec(run *execution, e Exec, given *client) error {
-	c.mu.Lock()
-	box := c.sandbox
-	c.mu.Unlock()
+// begin starts the process on the main thread.
+func (s *supervisor) begin(run *execution, e Exec) (err error) {
+	if !s.onMain(func() { err = s.startExec(run, e) }) {
+		return errNotRunning
+	}
+	return err
+}
+
+// wait returns the exit code when all output is passed on.
+func (run *execution) wait() int {
+	status, err := run.process.Wait()
+	run.stdio.drain()
+	if err != nil {
+		return 137 // it ended with the container
+	}
+	return exitCode(status)
+}
+
+// end lets go of the client: a child that is left holds nothing of his, and can
+// go on writing.
+func (run *execution) end() {
+	run.outputs.leave()
+	run.client.close()
+	if run.stdio.input != nil && run.stdio.console == nil {
+		run.stdio.input.Close()
+	}
+}
+
+func (s *supervisor) startExec(run *execution, e Exec) error {
+	s.mu.Lock()
+	box := s.sandbox
+	s.mu.Unlock()
 	if box == nil {
-		return errors.New("container is not running")
+		return errNotRunning
 	}
-	spec, err := c.execSpec(e)
+	spec, err := s.execSpec(e)
 	if err != nil {
 		return err
 	}
-	filter, err := c.filter(spec)
+	filter, err := s.filter(spec)
 	if err != nil {
 		return err
 	}
-	run.outputs.last = true
-	if run.stdio, err = openStdio(ioPlan{tty: e.Tty, size: e.Size, stdin: e.Stdin}, given, &run.outputs); err != nil {
+	given := run.client
+	if run.stdio, err = openStdio(ioPlan{tty: e.Tty, size: e.Size, stdin: e.Stdin, relay: true, mute: e.Detach}, given, &run.outputs); err != nil {
 		run.stdio.closeHanded()
 		return err
 	}
 	run.process, err = box.Exec(sandbox.Config{
-		ID: c.config.ID, Spec: spec, Filter: filter, Single: c.config.Mapping.Single, Owner: owner(c.config),
+		ID: s.config.ID, Spec: spec, Filter: filter, Single: s.config.Mapping.Single, Owner: owner(s.config),
 		Stdin: run.stdio.stdin, Stdout: run.stdio.stdout, Stderr: run.stdio.stderr, Console: run.stdio.console,
 	})
 	if err != nil {
@@ -80,8 +114,8 @@ func (c *session) startExec(run *execution, e Exec, given *client) error {
 }
 
 // execSpec is the container's own spec with what the user gave for this process.
-func (c *session) execSpec(e Exec) (*specs.Spec, error) {
-	config := *c.config
+func (s *supervisor) execSpec(e Exec) (*specs.Spec, error) {
+	config := *s.config
 	config.Process.Args, config.Process.Tty = e.Args, e.Tty
 	if e.User != "" {
 		config.Process.User = e.User
@@ -90,11 +124,11 @@ func (c *session) execSpec(e Exec) (*specs.Spec, error) {
 		config.Process.WorkDir = e.WorkDir
 	}
 	config.Process.Env = mergeEnv(config.Process.Env, e.Env)
-	who := c.tree.user
+	who := s.tree.user
 	if e.User != "" {
 		var err error
 		who, err = user.Resolve(user.Request{
-			Rootfs: c.tree.root, User: e.User, UIDs: mapped(config.Mapping.UIDs), GIDs: mapped(config.Mapping.GIDs),
+			Rootfs: s.tree.root, User: e.User, UIDs: mapped(config.Mapping.UIDs), GIDs: mapped(config.Mapping.GIDs),
 		})
 		if err != nil {
 			return nil, err
@@ -103,8 +137,8 @@ func (c *session) execSpec(e Exec) (*specs.Spec, error) {
 	if e.Privileged {
 		config.Host.Privileged = true
 	}
-	other := &supervisor{start: c.start, config: &config}
-	return other.spec(&tree{root: c.tree.root, user: who})
+	other := &supervisor{start: s.start, config: &config}
+	return other.spec(&tree{root: s.tree.root, user: who})
 }
 
 // mergeEnv lets later entries of the same name win.

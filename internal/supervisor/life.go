@@ -33,19 +33,22 @@ type supervisor struct {
 	sandbox *sandbox.Container // nil while nothing runs
 	stdio   *stdio
 	stopped bool // by the user: no restart
+	health  *monitor
 
-	tree     *tree // mounted once, for all restarts
-	killedBy atomic.Int32
-	removed  bool
-	detached atomic.Bool
-	ended    atomic.Bool // the exit code is on its way to the command
-	waiters  waiters
+	tree      *tree // mounted once, for all restarts
+	killedBy  atomic.Int32
+	removed   bool
+	detached  atomic.Bool
+	ended     atomic.Bool // the exit code is on its way to the command
+	stopAsked atomic.Bool // by `stop`, for the journal
+	waiters   *waiters
+	halt      chan struct{} // closed when stopped is set
 }
 
 func newSupervisor(control *Control, start Start) *supervisor {
 	return &supervisor{
 		control: control, start: start, containers: state.Open(start.Root), main: make(chan func()),
-		waiters: newWaiters(),
+		waiters: newWaiters(), halt: make(chan struct{}),
 	}
 }
 
@@ -163,7 +166,10 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
 		st.StoppedByUser = false
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
+		st.Health = s.firstHealth()
 	})
+	s.announceStart()
+	s.startHealth()
 	return nil
 }
 
@@ -179,7 +185,9 @@ func (s *supervisor) runToTheEnd() int {
 		}
 		s.change(func(st *state.Status) {
 			st.Phase, st.ExitCode, st.Finished = state.Restarting, code, time.Now().UTC()
+			st.Init = linux.ProcessRef{}
 		})
+		s.waiters.restarting(code)
 		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
@@ -217,6 +225,8 @@ func (s *supervisor) waitProgram() int {
 			s.mu.Lock()
 			s.sandbox = nil
 			s.mu.Unlock()
+			s.endHealth()
+			s.announceEnd(code)
 			return code
 		}
 	}
@@ -251,6 +261,9 @@ func (s *supervisor) failedToStart(err error) {
 func (s *supervisor) finish(code int) {
 	s.closeLog()
 	os.Remove(SocketPath(s.containers, s.start.ID))
+	if s.stopAsked.Load() {
+		s.announce("stop")
+	}
 	if s.config.Host.Remove {
 		s.remove()
 		return
@@ -277,7 +290,9 @@ func (s *supervisor) remove() {
 	s.unmountAll()
 	if err := s.containers.Delete(s.start.ID, name); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
+		return
 	}
+	s.announce("destroy")
 }
 
 // unmountAll detaches what this process mounted below the container's

@@ -50,24 +50,14 @@ func (s *supervisor) wantsRestart(code int) bool {
 func (s *supervisor) pauseBefore(delay time.Duration) bool {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		select {
 		case work := <-s.main:
 			work()
-		case <-tick.C:
-			if s.isStopped() {
-				return false
-			}
+		case <-s.halt:
+			return false
 		case <-timer.C:
-			return !s.isStopped()
+			return true
 		}
 	}
-}
-
-func (s *supervisor) isStopped() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopped
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -117,10 +117,10 @@ func (c *session) end() {
 		return
 	}
 	c.outputs.remove(c.client)
-	if c.client.queue != nil {
-		close(c.client.queue)
-	}
+	c.client.flush()
+	c.client.close()
 	c.client = nil
+	c.announce("detach")
 }
 
 func (c *session) attach(a Attach, files []*os.File) error {
@@ -129,7 +129,7 @@ func (c *session) attach(a Attach, files []*os.File) error {
 	c.mu.Unlock()
 	if !running {
 		closeAll(files)
-		return errors.New("container is not running")
+		return errNotRunning
 	}
 	joined := clientOf(a, files)
 	joined.gone = func() { c.control.Close() }
@@ -144,6 +144,7 @@ func (c *session) attach(a Attach, files []*os.File) error {
 	if a.Size != nil {
 		c.resize(*a.Size)
 	}
+	c.announce("attach")
 	go c.waitFor(WaitNextExit)
 	return c.control.Send(Message{Started: &Started{PID: c.pid()}})
 }
@@ -203,14 +204,21 @@ func (c *session) resize(size Size) {
 // kill sends a signal to the container's first process as it is.
 func (s *supervisor) kill(sig syscall.Signal) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sandbox == nil {
-		return errors.New("container is not running")
+	box := s.sandbox
+	if box != nil && sig == unix.SIGKILL {
+		s.stopLocked() // docker: killed by hand is not restarted
 	}
-	if sig == unix.SIGKILL {
-		s.stopped, s.status.StoppedByUser = true, true // docker: killed by hand is not restarted
+	s.mu.Unlock()
+	if box == nil {
+		return errNotRunning
 	}
-	return s.sandbox.Signal(sig)
+	return s.send(box, sig)
+}
+
+// send signals the first process and records it.
+func (s *supervisor) send(box *sandbox.Container, sig syscall.Signal) error {
+	s.announce("kill", "signal", strconv.Itoa(int(sig)))
+	return box.Signal(sig)
 }
 
 // signal passes one on. The kernel drops signals that PID 1 of a namespace has
@@ -227,24 +235,43 @@ func (s *supervisor) signal(sig syscall.Signal) {
 	case unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT:
 		if !s.config.Host.Init && !linux.HandlesSignal(box.PID(), sig) {
 			s.killedBy.Store(int32(sig))
+			s.announce("kill", "signal", strconv.Itoa(int(sig)))
 			_ = box.Signal(unix.SIGKILL)
 			return
 		}
 	}
-	_ = box.Signal(sig)
+	_ = s.send(box, sig)
 }
 
 func (s *supervisor) passSignals(c chan os.Signal) {
 	for sig := range c {
-		s.setStopped()
+		// Not by the user: at a shutdown everything is told to end, and what the
+		// restart policy wants is started again after it.
+		s.mu.Lock()
+		s.endRestarts()
+		s.mu.Unlock()
 		s.signal(sig.(syscall.Signal))
 	}
 }
 
+// setStopped: the user wants it to end; there is no restart.
 func (s *supervisor) setStopped() {
 	s.mu.Lock()
-	s.stopped, s.status.StoppedByUser = true, true
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.stopLocked()
+}
+
+func (s *supervisor) stopLocked() {
+	s.endRestarts()
+	s.status.StoppedByUser = true
+}
+
+// endRestarts is called with the lock held.
+func (s *supervisor) endRestarts() {
+	if !s.stopped {
+		s.stopped = true
+		close(s.halt)
+	}
 }
 
 // followStarter serves the command that started us. A foreground container ends
@@ -258,10 +285,9 @@ func (s *supervisor) followStarter() {
 		}
 		if m.Detach {
 			s.detached.Store(true)
-			s.outputs.mu.Lock()
-			s.outputs.last, s.outputs.clients = false, nil
-			s.outputs.mu.Unlock()
+			s.outputs.leave()
 			leaveTerminal()
+			s.announce("detach")
 			continue
 		}
 		_ = session.handle(m, files)
@@ -306,7 +332,8 @@ func leaveTerminal() {
 // program that is PID 1 and does not handle the signal is not waited for.
 func (c *session) stop(order Stop) {
 	c.setStopped()
-	if c.status.Phase == state.Paused {
+	c.stopAsked.Store(true)
+	if c.paused() {
 		_ = c.freeze(false)
 	}
 	sig := syscall.Signal(order.Signal)
@@ -315,15 +342,14 @@ func (c *session) stop(order Stop) {
 	c.mu.Unlock()
 	if box != nil {
 		if c.config.Host.Init || linux.HandlesSignal(box.PID(), sig) || sig == unix.SIGKILL {
-			_ = box.Signal(sig)
+			_ = c.send(box, sig)
 		} else {
 			// Nothing would happen but waiting (see pid_namespaces(7)).
-			_ = box.Signal(unix.SIGKILL)
+			_ = c.send(box, unix.SIGKILL)
 		}
 		c.killAfter(box, order.Timeout)
 	}
-	<-c.waiters.over
-	_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
+	c.waitFor(WaitRemoved)
 }
 
 func (c *session) killAfter(box *sandbox.Container, seconds int) {
@@ -333,18 +359,33 @@ func (c *session) killAfter(box *sandbox.Container, seconds int) {
 	select {
 	case <-c.waiters.over:
 	case <-time.After(time.Duration(seconds) * time.Second):
-		_ = box.Signal(unix.SIGKILL)
+		_ = c.send(box, unix.SIGKILL)
 	}
 }
 
 // waitFor answers with the exit code when the condition has come.
 func (c *session) waitFor(condition string) {
-	if condition == WaitHealthy {
-		c.waitHealthy()
+	if !c.waiters.join() {
+		<-c.waiters.over // it ended meanwhile
+		_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
 		return
 	}
-	<-c.waiters.over
-	_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
+	defer c.waiters.leave()
+	var code int
+	switch condition {
+	case WaitHealthy:
+		c.waitHealthy()
+		return
+	case WaitRemoved:
+		<-c.waiters.over
+		code = c.waiters.code
+	default:
+		code = c.waiters.exit()
+	}
+	if joined := c.client; joined != nil {
+		joined.flush() // the last of the output first
+	}
+	_ = c.control.Send(Message{Exited: &Exited{Code: code}})
 }
 
 // reload reads the configuration again after `update` or `rename` wrote it.
@@ -359,27 +400,6 @@ func (s *supervisor) reload() error {
 	return nil
 }
 
-// waiters are told when the container is over for good.
-type waiters struct {
-	over chan struct{}
-	once *sync.Once
-	code int
-}
-
-func newWaiters() waiters { return waiters{over: make(chan struct{}), once: &sync.Once{}} }
-
-// release wakes all and gives them a moment to hear of it before we are gone.
-func (w *waiters) release(code int) {
-	w.once.Do(func() {
-		w.code = code
-		close(w.over)
-	})
-	time.Sleep(lastWords)
-}
-
-// lastWords is the time that goroutines have to send the exit code.
-const lastWords = 2 * time.Millisecond
-
 // freeze stops or continues all processes of the container.
 func (s *supervisor) freeze(stop bool) error {
 	s.mu.Lock()
@@ -387,19 +407,26 @@ func (s *supervisor) freeze(stop bool) error {
 	s.mu.Unlock()
 	switch {
 	case box == nil:
-		return errors.New("container is not running")
+		return errNotRunning
 	case stop && phase == state.Paused:
 		return errors.New("container is already paused")
 	case !stop && phase != state.Paused:
 		return errors.New("container is not paused")
 	}
-	sig, next := unix.SIGSTOP, state.Paused
+	sig, next, event := unix.SIGSTOP, state.Paused, "pause"
 	if !stop {
-		sig, next = unix.SIGCONT, state.Running
+		sig, next, event = unix.SIGCONT, state.Running, "unpause"
 	}
 	if err := linux.SignalNamespace(box.PID(), sig); err != nil {
 		return fmt.Errorf("signal all processes: %w", err)
 	}
 	s.change(func(st *state.Status) { st.Phase = next })
+	s.announce(event)
 	return nil
+}
+
+func (s *supervisor) paused() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Phase == state.Paused
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,8 +27,15 @@ type stdio struct {
 
 	handed []*os.File // ends to close once the process has them
 	input  *os.File   // our end of stdin, nil when it was handed over
-	pumps  sync.WaitGroup
+	pumps  []*pump
 	feeds  []func(console *os.File)
+}
+
+// pump passes on what the process writes to one descriptor.
+type pump struct {
+	from *os.File
+	busy atomic.Bool   // has read something and not passed it on yet
+	done chan struct{} // closed at the end of from, or when nobody listens
 }
 
 // client is who is attached: files of its own, any of them nil.
@@ -36,6 +44,9 @@ type client struct {
 	gone                  func() // called when its output can no longer be written
 	// queue decouples a client that joined later: it never blocks the container.
 	queue chan chunk
+	mu    sync.Mutex // guards closing of the queue
+	over  bool
+	idle  chan struct{} // closed when the queue is written out
 }
 
 type chunk struct {
@@ -50,10 +61,11 @@ const (
 	queueTime   = 2 * time.Second
 )
 
-// decouple starts the client's own writer; it ends with close(c.queue).
+// decouple starts the client's own writer; it ends with flush.
 func (c *client) decouple() {
-	c.queue = make(chan chunk, queueLength)
+	c.queue, c.idle = make(chan chunk, queueLength), make(chan struct{})
 	go func() {
+		defer close(c.idle)
 		for piece := range c.queue {
 			if _, err := piece.to.Write(piece.data); err != nil && c.gone != nil {
 				c.gone()
@@ -62,10 +74,42 @@ func (c *client) decouple() {
 	}()
 }
 
+// flush takes nothing more for the client and waits until all is written that
+// came before, or until its reader has had its time.
+func (c *client) flush() {
+	if c.queue == nil {
+		return
+	}
+	c.mu.Lock()
+	if !c.over {
+		c.over = true
+		close(c.queue)
+	}
+	c.mu.Unlock()
+	select {
+	case <-c.idle:
+	case <-time.After(queueTime):
+	}
+}
+
+// close closes the client's files.
+func (c *client) close() {
+	for _, f := range []*os.File{c.stdin, c.stdout, c.stderr} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
 func (c *client) write(to *os.File, data []byte) error {
 	if c.queue == nil {
 		_, err := to.Write(data)
 		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return os.ErrClosed
 	}
 	piece := chunk{to, append([]byte(nil), data...)}
 	select {
@@ -94,6 +138,10 @@ type ioPlan struct {
 	log   sink // nil: none
 	// keep: clients may attach later, so that no file is handed over.
 	keep bool
+	// relay: outputs are not handed over, so that a child which outlives the
+	// process holds no file of the client.
+	relay bool
+	mute  bool // nobody ever reads: exec -d
 }
 
 // openStdio prepares the descriptors. c is the first client, which may have no
@@ -115,12 +163,11 @@ func openStdio(p ioPlan, c *client, out *outputs) (*stdio, error) {
 	if err := s.openInput(p, c); err != nil {
 		return s, err
 	}
-	direct := !p.keep && p.log == nil
 	var err error
-	if s.stdout, err = s.openOutput(out, "stdout", c.stdout, direct); err != nil {
+	if s.stdout, err = s.openOutput(p, out, "stdout", c.stdout); err != nil {
 		return s, err
 	}
-	if s.stderr, err = s.openOutput(out, "stderr", c.stderr, direct); err != nil {
+	if s.stderr, err = s.openOutput(p, out, "stderr", c.stderr); err != nil {
 		return s, err
 	}
 	out.add(c)
@@ -147,7 +194,13 @@ func (s *stdio) openInput(p ioPlan, c *client) error {
 	return nil
 }
 
-func (s *stdio) openOutput(out *outputs, stream string, to *os.File, direct bool) (*os.File, error) {
+func (s *stdio) openOutput(p ioPlan, out *outputs, stream string, to *os.File) (*os.File, error) {
+	if to == nil && p.mute {
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		s.handed = append(s.handed, null)
+		return null, err
+	}
+	direct := !p.keep && !p.relay && p.log == nil
 	if direct && to != nil && !isTerminal(to) {
 		out.hand(stream)
 		return to, checkFile(to, "standard output")
@@ -189,15 +242,21 @@ func (s *stdio) closeHanded() {
 }
 
 func (s *stdio) pump(out *outputs, stream string, from *os.File) {
-	s.pumps.Add(1)
+	p := &pump{from: from, done: make(chan struct{})}
+	s.pumps = append(s.pumps, p)
 	go func() {
-		defer s.pumps.Done()
+		defer close(p.done)
 		buffer := make([]byte, 32<<10) // a pipe holds 64 kB: two reads empty it
 		for {
 			n, err := from.Read(buffer)
-			if n > 0 && !out.write(stream, buffer[:n]) {
-				from.Close() // nobody is left: the program learns it by EPIPE
-				return
+			if n > 0 {
+				p.busy.Store(true)
+				heard := out.write(stream, buffer[:n])
+				p.busy.Store(false)
+				if !heard {
+					from.Close() // nobody is left: the program learns it by EPIPE
+					return
+				}
 			}
 			// A terminal's master reads EIO when its last slave is closed.
 			if err != nil {
@@ -221,21 +280,42 @@ func (s *stdio) feedInput(from *os.File, once bool) {
 	}()
 }
 
-// drainTime is how long output may still come after the process ended: only
-// somebody who inherited the pipe can hold it any longer (A118).
-const drainTime = 2 * time.Second
-
-// drain waits until all that the process wrote has been passed on.
+// drain waits until all that the process wrote has been passed on: to the end of
+// each pipe, or, when somebody who inherited it keeps it open (A118), until it has
+// been empty for a moment. A reader may take all its time.
 func (s *stdio) drain() {
-	done := make(chan struct{})
-	go func() {
-		s.pumps.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(drainTime):
+	for _, p := range s.pumps {
+		p.drain()
 	}
+}
+
+// emptyTime is how long nothing may come from a pipe that is held open, once its
+// process has ended: what that wrote is in the pipe already.
+const emptyTime = 20 * time.Millisecond
+
+func (p *pump) drain() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for empty := time.Now(); time.Since(empty) < emptyTime; {
+		select {
+		case <-p.done:
+			return
+		case <-tick.C:
+		}
+		if p.busy.Load() || waiting(p.from) > 0 {
+			empty = time.Now()
+		}
+	}
+}
+
+// waiting counts the bytes that can be read.
+func waiting(f *os.File) (n int) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
 }
 
 func isTerminal(f *os.File) bool {
@@ -281,6 +361,13 @@ func (o *outputs) remove(c *client) {
 			return
 		}
 	}
+}
+
+// leave lets the clients go; the process runs on unheard.
+func (o *outputs) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clients, o.last = nil, false
 }
 
 // write passes data on and says whether anybody still listens.

@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os/signal"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/events"
+	"bryo/internal/format"
+)
+
+func eventsCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "events",
+		Usage: "show what happens to containers, images, volumes and networks",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "keep events that match `KEY=VALUE`"},
+			&cli.StringFlag{Name: "format", Usage: "json or a Go template"},
+			&cli.StringFlag{Name: "since", Usage: "from this time on, or this long ago"},
+			&cli.StringFlag{Name: "until", Usage: "up to this time, or this long ago"},
+		},
+		Action: showEvents,
+	}
+}
+
+func showEvents(c *cli.Context) error {
+	if err := exactly(c, 0); err != nil {
+		return err
+	}
+	var o events.Options
+	var err error
+	if o.Filters, err = events.ParseFilters(c.StringSlice("filter")); err != nil {
+		return usageError(err.Error())
+	}
+	for flag, to := range map[string]*time.Time{"since": &o.Since, "until": &o.Until} {
+		if value := c.String(flag); value != "" {
+			if *to, err = format.Time(value, time.Now()); err != nil {
+				return usageError(fmt.Sprintf("invalid value for \"%s\": %v", flag, err))
+			}
+		}
+	}
+	e, err := engineOf(c)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	out := bufio.NewWriter(stdout(c))
+	err = events.Read(ctx, e.Root, o, func(event *events.Event) error {
+		if err := events.Print(out, c.String("format"), event); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}

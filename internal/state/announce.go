@@ -1,0 +1,40 @@
+package state
+
+import (
+	"maps"
+
+	"bryo/internal/events"
+)
+
+// Announce records in the journal what happened to a container, with docker's
+// attributes: its labels, image and name, then the given pairs of key and value.
+// It never fails and waits for nobody (package events).
+func (d Dir) Announce(c *Config, action string, pairs ...string) {
+	attributes := make(map[string]string, len(c.Host.Labels)+2+len(pairs)/2)
+	maps.Copy(attributes, c.Host.Labels)
+	attributes["image"], attributes["name"] = c.Image.Reference, c.Name
+	for i := 0; i+1 < len(pairs); i += 2 {
+		attributes[pairs[i]] = pairs[i+1]
+	}
+	events.Append(d.root, events.Event{
+		Type: events.Container, Action: action, Actor: events.Actor{ID: c.ID, Attributes: attributes},
+	})
+}
+
+// AnnounceVolumes records that a container mounted its volumes, or let go of
+// them.
+func (d Dir) AnnounceVolumes(c *Config, action string) {
+	for _, m := range c.Host.Mounts {
+		if m.Type != "volume" || m.Source == "" {
+			continue
+		}
+		attributes := map[string]string{"container": c.ID, "driver": "local"}
+		if action == "mount" {
+			attributes["destination"], attributes["propagation"] = m.Target, ""
+			attributes["read/write"] = map[bool]string{true: "false", false: "true"}[m.ReadOnly]
+		}
+		events.Append(d.root, events.Event{
+			Type: events.Volume, Action: action, Actor: events.Actor{ID: m.Source, Attributes: attributes},
+		})
+	}
+}
