@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -97,7 +98,7 @@ func start(c *cli.Context) error {
 		return each(c, func(e *engine.Engine, container *engine.Container) error { return e.Start(container) })
 	}
 	if c.NArg() != 1 {
-		return usageError("you cannot start and attach multiple containers at once")
+		return errors.New("you cannot start and attach multiple containers at once")
 	}
 	e, err := engineOf(c)
 	if err != nil {

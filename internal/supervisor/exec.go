@@ -145,7 +145,11 @@ func (s *supervisor) execSpec(e Exec) (*specs.Spec, error) {
 func mergeEnv(base, more []string) []string {
 	out := append([]string(nil), base...)
 	for _, entry := range more {
-		out = append(dropEnv(out, nameOf(entry)), entry)
+		name := nameOf(entry)
+		out = dropEnv(out, name)
+		if name != entry { // a bare name takes the variable away, as docker
+			out = append(out, entry)
+		}
 	}
 	return out
 }

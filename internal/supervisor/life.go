@@ -112,6 +112,9 @@ func (s *supervisor) launch(first *client) error {
 	if old, err := s.containers.Status(config.ID); err == nil {
 		s.status = *old
 	}
+	if err := s.clearRemains(); err != nil {
+		return err
+	}
 	s.status.Phase, s.status.Error, s.status.Init = state.Created, "", linux.ProcessRef{}
 	s.status.Supervisor = linux.RefProcess(os.Getpid())
 	if err := s.containers.WriteStatus(config.ID, &s.status); err != nil {
@@ -127,6 +130,23 @@ func (s *supervisor) launch(first *client) error {
 	}
 	return s.startProgram(first, s.start.Size)
 }
+
+// clearRemains ends and removes what a supervisor left that was killed: a first
+// process that is about to die with it, and libcontainer's record.
+func (s *supervisor) clearRemains() error {
+	if old := s.status.Init; old.Alive() {
+		_ = old.Kill(unix.SIGKILL)
+		for end := time.Now().Add(remainsTime); old.Alive(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				return fmt.Errorf("process %d of the last run does not end", old.PID)
+			}
+		}
+	}
+	return os.RemoveAll(s.runDir())
+}
+
+// remainsTime is how long a killed process may take to end.
+const remainsTime = 5 * time.Second
 
 // startProgram runs the container's program in a new sandbox on the mounted tree.
 func (s *supervisor) startProgram(first *client, size *Size) error {

@@ -341,13 +341,14 @@ func (c *session) stop(order Stop) {
 	box := c.sandbox
 	c.mu.Unlock()
 	if box != nil {
-		if c.config.Host.Init || linux.HandlesSignal(box.PID(), sig) || sig == unix.SIGKILL {
-			_ = c.send(box, sig)
-		} else {
+		if !c.config.Host.Init && !linux.HandlesSignal(box.PID(), sig) {
 			// Nothing would happen but waiting (see pid_namespaces(7)).
-			_ = c.send(box, unix.SIGKILL)
+			sig = unix.SIGKILL
 		}
-		c.killAfter(box, order.Timeout)
+		_ = c.send(box, sig)
+		if sig != unix.SIGKILL {
+			c.killAfter(box, order.Timeout)
+		}
 	}
 	c.waitFor(WaitRemoved)
 }
