@@ -8,6 +8,7 @@ func systemCommand() *cli.Command {
 		Name:  "system",
 		Usage: "look after the data directory",
 		Subcommands: []*cli.Command{
+			checkCommand(),
 			eventsCommand(),
 		},
 	}

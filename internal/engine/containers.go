@@ -267,7 +267,11 @@ func stopSignal(c *Container) syscall.Signal {
 // killRemains ends what a killed supervisor may have left, by pidfd.
 func (e *Engine) killRemains(c *Container, cause error) error {
 	if c.Status.Init.Alive() && !c.Status.Supervisor.Alive() {
-		return c.Status.Init.Kill(unix.SIGKILL)
+		if err := c.Status.Init.Kill(unix.SIGKILL); err != nil && c.Status.Init.Alive() {
+			return err
+		}
+		e.recorded(c)
+		return nil
 	}
 	if !c.Status.Supervisor.Alive() {
 		return nil

@@ -35,6 +35,7 @@ const (
 	OpVolumePrune     = "volume-prune"
 	OpMapped          = "mapped"
 	OpManifest        = "manifest"
+	OpVerify          = "verify"
 )
 
 // Request is what the role reads from its first descriptor.
@@ -140,6 +141,17 @@ type (
 	VolumeRemoveArgs struct {
 		Names []string
 		Force bool
+	}
+	VerifyArgs struct{}
+	// VerifyResult lists the layers whose files are not what their digest says,
+	// and those that another program stored, of which nobody can tell.
+	VerifyResult struct {
+		Altered []AlteredLayer
+		Unknown []string
+	}
+	AlteredLayer struct {
+		Layer, What string
+		Images      []string
 	}
 	VolumePruneArgs struct {
 		All     bool

@@ -114,6 +114,16 @@ func (d Dir) Release(name, id string) {
 	}
 }
 
+// releaseAll frees the names of a container whose config cannot say them.
+func (d Dir) releaseAll(id string) {
+	names, _ := d.Names()
+	for name, holder := range names {
+		if holder == id {
+			d.Release(name, id)
+		}
+	}
+}
+
 // ephemeral is the marker of a --rm container: one listing finds those that a
 // kill -9 left behind.
 func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemeral", id) }
@@ -124,6 +134,8 @@ func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemer
 func (d Dir) Delete(id, name string) error {
 	if name != "" {
 		d.Release(name, id)
+	} else {
+		d.releaseAll(id)
 	}
 	if err := os.RemoveAll(d.Path(id)); err != nil {
 		return fmt.Errorf("remove container %s: %w", short(id), err)
@@ -141,7 +153,7 @@ func (d Dir) Abandoned() []string {
 	}
 	var ids []string
 	for _, e := range entries {
-		if id := e.Name(); isID(id) && d.abandoned(id) {
+		if id := e.Name(); IsID(id) && d.abandoned(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -224,7 +236,7 @@ func (d Dir) IDs() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if isID(e.Name()) {
+		if IsID(e.Name()) {
 			ids = append(ids, e.Name())
 		}
 	}
@@ -234,13 +246,13 @@ func (d Dir) IDs() ([]string, error) {
 
 // Find resolves a full id, a name, or a unique prefix of an id.
 func (d Dir) Find(key string) (string, error) {
-	if isID(key) {
+	if IsID(key) {
 		if _, err := os.Stat(d.Path(key)); err == nil {
 			return key, nil
 		}
 	}
 	if ValidName(key) {
-		if id, err := os.Readlink(filepath.Join(d.names(), key)); err == nil && isID(id) {
+		if id, err := os.Readlink(filepath.Join(d.names(), key)); err == nil && IsID(id) {
 			if _, err := os.Stat(d.Path(id)); err == nil {
 				return id, nil
 			}
@@ -284,7 +296,8 @@ func ValidName(name string) bool {
 	return true
 }
 
-func isID(s string) bool {
+// IsID: 64 lower-case hex digits.
+func IsID(s string) bool {
 	if len(s) != 64 {
 		return false
 	}
@@ -372,6 +385,37 @@ func (d Dir) Status(id string) (*Status, error) {
 	}
 	return &s, nil
 }
+
+// RawStatus is the status as recorded, whatever is alive; nil when there is none yet.
+func (d Dir) RawStatus(id string) (*Status, error) {
+	var s Status
+	err := readJSON(filepath.Join(d.Path(id), "status.json"), &s)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
+	}
+	return &s, nil
+}
+
+// Names maps each name that is taken to the container that has it.
+func (d Dir) Names() (map[string]string, error) {
+	entries, err := os.ReadDir(d.names())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := map[string]string{}
+	for _, e := range entries {
+		if id, err := os.Readlink(filepath.Join(d.names(), e.Name())); err == nil {
+			names[e.Name()] = id
+		}
+	}
+	return names, err
+}
+
+// Claim takes a name for a container that lost it.
+func (d Dir) Claim(name, id string) error { return d.takeName(name, id) }
 
 func readJSON(path string, v any) error {
 	const limit = 16 << 20 // a config with a large image history stays far below

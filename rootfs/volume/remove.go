@@ -83,6 +83,22 @@ func discard(trash string) error {
 // after this time has lost its maker.
 const abandoned = 10 * time.Minute
 
+// Trash lists what removals and creations that were killed left, for a check.
+func (s *Store) Trash() (names []string, err error) {
+	entries, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, entry := range entries {
+		info, infoErr := entry.Info()
+		if strings.HasPrefix(entry.Name(), removedPrefix) ||
+			strings.HasPrefix(entry.Name(), newPrefix) && infoErr == nil && time.Since(info.ModTime()) > abandoned {
+			names = append(names, entry.Name())
+		}
+	}
+	return names, err
+}
+
 // Sweep deletes what removed volumes and killed processes left.
 func (s *Store) Sweep() error {
 	entries, err := os.ReadDir(s.dir)

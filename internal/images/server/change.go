@@ -67,6 +67,9 @@ func removeVolumes(_ context.Context, r *role) (any, error) {
 	}
 	containers := state.Open(r.request.Root)
 	containers.Sweep()
+	if len(a.Names) == 0 {
+		return images.RemoveResult{}, volume.NewStore(r.request.Root).Sweep()
+	}
 	var result images.RemoveResult
 	for _, name := range a.Names {
 		if err := volume.NewStore(r.request.Root).Remove(name, a.Force, containers.VolumeUsers); err != nil {

@@ -75,6 +75,7 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		images.OpTag:    tag,
 		images.OpPrune:  prune,
 		images.OpMapped: mapped,
+		images.OpVerify: verify,
 
 		images.OpContainerRemove: removeContainer,
 		images.OpVolumeRemove:    removeVolumes,

@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/images"
+	"bryo/internal/state"
+	"bryo/rootfs/volume"
+)
+
+// Finding is something in the data root that should not be as it is.
+type Finding struct {
+	Object   string // "container web", "process 42", …
+	What     string
+	Cure     string // what --repair does, or what the user can do
+	Repaired bool
+	Err      error // of the repair
+
+	repair func() error // nil: nothing that could be done without losing data
+}
+
+// CheckOptions of Check.
+type CheckOptions struct {
+	Repair bool
+	Layers bool // read every layer and compare it with its digest
+}
+
+// Check compares what the data root says with what is true: states of containers,
+// names, processes, mounts, files, volumes, on request layers. It changes nothing
+// without Repair, and only what cannot be data of the user then.
+func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
+	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err := e.ready(); err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, look := range []func() ([]Finding, error){
+		e.checkContainers, e.checkNames, e.checkMarkers, e.checkProcesses, e.checkMounts, e.checkVolumes,
+	} {
+		more, err := look()
+		if err != nil {
+			return found, err
+		}
+		found = append(found, more...)
+	}
+	if o.Layers {
+		more, err := e.checkLayers()
+		if err != nil {
+			return found, err
+		}
+		found = append(found, more...)
+	}
+	if !o.Repair {
+		return found, nil
+	}
+	for i := range found {
+		if f := &found[i]; f.repair != nil {
+			f.Err = f.repair()
+			f.Repaired = f.Err == nil
+		}
+	}
+	return found, nil
+}
+
+// checkContainers looks at each directory below containers/.
+func (e *Engine) checkContainers() (found []Finding, err error) {
+	entries, err := os.ReadDir(filepath.Join(e.Root, "containers"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, entry := range entries {
+		found = append(found, e.checkContainer(entry.Name())...)
+	}
+	return found, err
+}
+
+// youngTime is how old a directory without config may be: its maker is at work.
+const youngTime = time.Minute
+
+func (e *Engine) checkContainer(id string) (found []Finding) {
+	dir := e.containers().Path(id)
+	config, err := e.containers().Load(id)
+	if errors.Is(err, state.ErrNotFound) || !state.IsID(id) {
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < youngTime && state.IsID(id) {
+			return nil
+		}
+		return []Finding{{
+			Object: "directory containers/" + id, What: "belongs to no container", Cure: "remove it",
+			repair: func() error { return e.removeDirectory(id) },
+		}}
+	}
+	if err != nil {
+		return []Finding{{Object: "container " + id[:12], What: err.Error(), Cure: "bryo rm -f " + id[:12]}}
+	}
+	object := "container " + config.Name
+	raw, err := e.containers().RawStatus(id)
+	if err != nil {
+		return []Finding{{
+			Object: object, What: err.Error(), Cure: "record it as exited",
+			repair: func() error {
+				return e.containers().WriteStatus(id, &state.Status{Phase: state.Exited, ExitCode: killedCode, Error: "state was lost"})
+			},
+		}}
+	}
+	if raw == nil || raw.Supervisor.Alive() || !raw.Init.Alive() {
+		return nil // what a killed supervisor left in its files is read rightly, and goes with the next start or rm
+	}
+	return []Finding{{
+		Object: object, What: "recorded as " + raw.Phase + ", its supervisor is gone, its first process is left",
+		Cure: "end what is left, record it as exited", repair: func() error { return e.bury(id) },
+	}}
+}
+
+// bury ends what a killed supervisor left and records the end.
+func (e *Engine) bury(id string) error {
+	c := e.read(id)
+	if c.Broken != nil {
+		return c.Broken
+	}
+	if err := e.killRemains(c, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	fresh := e.read(id)
+	if fresh.Status.Finished.IsZero() {
+		fresh.Status.Finished = time.Now().UTC()
+	}
+	return e.containers().WriteStatus(id, fresh.Status)
+}
+
+// removeDirectory deletes in the user namespace: files may be of other ids.
+func (e *Engine) removeDirectory(id string) error {
+	return e.call(images.OpContainerRemove, images.ContainerRemoveArgs{ID: id}, nil)
+}
+
+// checkNames finds names without container and containers without name.
+func (e *Engine) checkNames() (found []Finding, err error) {
+	names, err := e.containers().Names()
+	if err != nil {
+		return nil, err
+	}
+	for name, id := range names {
+		if _, err := os.Stat(e.containers().Path(id)); errors.Is(err, fs.ErrNotExist) {
+			found = append(found, Finding{
+				Object: "name " + name, What: "of a container that is gone", Cure: "free it",
+				repair: func() error { e.containers().Release(name, id); return nil },
+			})
+		}
+	}
+	list, err := e.Containers()
+	for _, c := range list {
+		if c.Broken == nil && names[c.Name] != c.ID && !c.Creator.Alive() {
+			found = append(found, Finding{
+				Object: "container " + c.ID[:12], What: "does not have its name " + c.Name, Cure: "give it the name, if it is free",
+				repair: func() error { return e.containers().Claim(c.Name, c.ID) },
+			})
+		}
+	}
+	return found, err
+}
+
+// checkMarkers finds --rm containers whose makers were killed.
+func (e *Engine) checkMarkers() (found []Finding, err error) {
+	for _, id := range e.containers().Abandoned() {
+		found = append(found, Finding{
+			Object: "container " + id[:12], What: "--rm, and nobody is left to remove it", Cure: "remove it",
+			repair: func() error { return e.removeDirectory(id) },
+		})
+	}
+	return found, nil
+}
+
+// checkMounts finds mounts of the data root in the caller's own namespace: bryo
+// makes none there.
+func (e *Engine) checkMounts() (found []Finding, err error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) > 4 && strings.HasPrefix(fields[4], filepath.Join(e.Root, "containers")+"/") {
+			found = append(found, Finding{Object: "mount " + fields[4], What: "in the host's mount namespace", Cure: "umount " + fields[4]})
+		}
+	}
+	return found, nil
+}
+
+// checkVolumes finds volumes half removed.
+func (e *Engine) checkVolumes() (found []Finding, err error) {
+	left, err := volume.NewStore(e.Root).Trash()
+	for _, name := range left {
+		found = append(found, Finding{
+			Object: "directory volumes/" + name, What: "a volume's removal was not finished", Cure: "remove it",
+			repair: func() error {
+				return e.call(images.OpVolumeRemove, images.VolumeRemoveArgs{}, nil)
+			},
+		})
+	}
+	return found, err
+}
+
+func (e *Engine) checkLayers() (found []Finding, err error) {
+	var result images.VerifyResult
+	if err := e.call(images.OpVerify, images.VerifyArgs{}, &result); err != nil {
+		return nil, err
+	}
+	for _, bad := range result.Altered {
+		found = append(found, Finding{
+			Object: fmt.Sprintf("layer %.12s", bad.Layer), What: bad.What, Cure: "bryo rmi and pull again: " + strings.Join(bad.Images, ", "),
+		})
+	}
+	for _, layer := range result.Unknown {
+		e.warn(fmt.Sprintf("layer %.12s cannot be checked: another program stored it", layer))
+	}
+	return found, nil
+}
