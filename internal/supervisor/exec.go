@@ -68,11 +68,16 @@ func (run *execution) wait() int {
 	return exitCode(status)
 }
 
+// leave closes the client's files: who waits for their end does not wait for us.
+func (run *execution) leave() {
+	run.outputs.leave()
+	run.client.close()
+}
+
 // end lets go of the client: a child that is left holds nothing of his, and can
 // go on writing.
 func (run *execution) end() {
-	run.outputs.leave()
-	run.client.close()
+	run.leave()
 	if run.stdio.input != nil && run.stdio.console == nil {
 		run.stdio.input.Close()
 	}

@@ -113,6 +113,9 @@ func (c *session) handle(m Message, files []*os.File) error {
 
 // end takes a client away from the container's outputs.
 func (c *session) end() {
+	if c.exec != nil {
+		c.exec.leave() // the process runs on, as docker's does
+	}
 	if c.client == nil {
 		return
 	}
