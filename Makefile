@@ -89,6 +89,10 @@ integration: build ## script tests of the built ./bryo as plain users
 bench: build ## start-up time against podman, crun, runc and bwrap, interleaved
 	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./integration/bench $(BENCHFLAGS)
 
+.PHONY: bench-pull
+bench-pull: build ## pull and save against podman and skopeo, and their trees entry by entry
+	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./integration/bench/pull $(BENCHFLAGS)
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .PHONY: lint
 lint: $(LASTSTAGE) ## gofmt, go vet, staticcheck

@@ -193,7 +193,31 @@ func (u *unpacker) placeLink(e *entry) error {
 		return linkErrorIf(e.Linkname, err)
 	}
 	err = u.create(parent, e, func() error { return unix.Linkat(from, base, parent, e.base, 0) })
-	return linkErrorIf(e.Linkname, err)
+	if err != nil {
+		return linkError(e.Linkname, err)
+	}
+	return u.dressLink(parent, e)
+}
+
+// dressLink gives the file the attributes of its link's entry, the later of the
+// two: other engines do so. A symlink with a second name has only an owner.
+func (u *unpacker) dressLink(parent int, e *entry) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(parent, e.base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return unix.Fchownat(parent, e.base, e.uid, e.gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	fd, err := unix.Openat(parent, e.base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := u.attributes(fd, e); err != nil {
+		return err
+	}
+	return setTimes(fd, e.Header)
 }
 
 // sameName tells whether both names are the same file already: replacing one by

@@ -38,7 +38,7 @@ func symlink(name, target string) item {
 	return item{tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}, ""}
 }
 func hardlink(name, target string) item {
-	return item{tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644}, ""}
+	return item{tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target, Mode: 0o644, ModTime: time.Unix(1e9, 0)}, ""}
 }
 func special(kind byte, name string) item {
 	return item{tar.Header{Typeflag: kind, Name: name, Mode: 0o666, Devmajor: 1, Devminor: 3}, ""}
@@ -275,6 +275,29 @@ func TestHostile(t *testing.T) {
 }
 
 // An empty name cannot be written by the tar package.
+// The entry of a second name says the file's attributes as well, as with other
+// engines: builders that copy a tree write the same ones.
+func TestLinkAttributes(t *testing.T) {
+	b := newBench(t)
+	link := hardlink("second", "first")
+	link.Mode, link.ModTime, link.Format = 0o4711, time.Unix(2e9, 5), tar.FormatPAX
+	link.PAXRecords = map[string]string{"SCHILY.xattr.user.of": "the link"}
+	if _, err := b.unpack(archive(t, file("first", "x"), link, symlink("one", "first"), hardlink("two", "one"))); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(filepath.Join(b.layer, "first"))
+	if err != nil || info.Mode() != 0o711|os.ModeSetuid || !info.ModTime().Equal(time.Unix(2e9, 5)) {
+		t.Error(info.Mode(), info.ModTime(), err)
+	}
+	value := make([]byte, 20)
+	if n, err := unix.Lgetxattr(filepath.Join(b.layer, "first"), "user.of", value); err != nil || string(value[:n]) != "the link" {
+		t.Errorf("%q %v", value, err)
+	}
+	if info, err := os.Lstat(filepath.Join(b.layer, "two")); err != nil || info.Mode().Type() != os.ModeSymlink {
+		t.Error(info, err)
+	}
+}
+
 func TestEmptyName(t *testing.T) {
 	b := newBench(t)
 	data := archive(t, file("x", "x"))
