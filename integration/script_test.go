@@ -20,7 +20,7 @@ func TestSingleUID(t *testing.T) { runScripts(t, modeSingle, nil) }
 // TestRoot: uid 0 runs bryo as any other user does; some scripts suffice.
 func TestRoot(t *testing.T) {
 	runScripts(t, modeRoot, []string{"hello", "doctor", "pull_kinds", "images", "load", "login", "run_binds", "run_caps", "run_exit",
-		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested"})
+		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points"})
 }
 
 func runScripts(t *testing.T, mode string, names []string) {
@@ -72,6 +72,7 @@ func setup(env *testscript.Env) error {
 		"REGISTRY=" + os.Getenv(envRegistry),
 		"BUSYBOX=" + os.Getenv(envRegistry) + "/busybox",
 		"MODE=" + os.Getenv(envMode),
+		"KILL_POINTS=" + os.Getenv("BRYO_KILL_POINTS"),
 	}
 	return nil
 }

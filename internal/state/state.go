@@ -61,28 +61,35 @@ func (d Dir) Create(c *Config) (err error) {
 			return fmt.Errorf("create container %s: %w", c.Name, err)
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("create container %s: %w", c.Name, err)
-	}
 	defer func() {
 		if err != nil {
 			_ = d.Delete(c.ID, "")
 		}
 	}()
 	// The marker first: who is killed behind it leaves nothing that is not swept.
-	if c.Host.Remove {
-		if err := os.MkdirAll(d.ephemeral(""), 0o700); err != nil {
-			return fmt.Errorf("create container %s: %w", c.Name, err)
-		}
-		if err := os.WriteFile(d.ephemeral(c.ID), nil, 0o600); err != nil {
-			return fmt.Errorf("create container %s: %w", c.Name, err)
-		}
+	// A --rm container keeps it, any other until it has its name.
+	if err := os.MkdirAll(d.ephemeral(""), 0o700); err != nil {
+		return fmt.Errorf("create container %s: %w", c.Name, err)
+	}
+	creator, err := json.Marshal(c.Creator)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.ephemeral(c.ID), creator, 0o600); err != nil {
+		return fmt.Errorf("create container %s: %w", c.Name, err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("create container %s: %w", c.Name, err)
 	}
 	// The config first: a name whose container has no config is free to take.
 	if err := writeJSON(filepath.Join(dir, "config.json"), c); err != nil {
 		return fmt.Errorf("create container %s: %w", c.Name, err)
 	}
-	return d.takeName(c.Name, c.ID)
+	if err := d.takeName(c.Name, c.ID); err != nil || c.Host.Remove {
+		return err
+	}
+	os.Remove(d.ephemeral(c.ID))
+	return nil
 }
 
 // takeName claims a name by a symbolic link that holds the id: symlink(2) fails
@@ -124,8 +131,8 @@ func (d Dir) releaseAll(id string) {
 	}
 }
 
-// ephemeral is the marker of a --rm container: one listing finds those that a
-// kill -9 left behind.
+// ephemeral is the marker of a --rm container, and of one that is being made: one
+// listing finds those that a kill -9 left behind.
 func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemeral", id) }
 
 // Delete removes what is on disk of a container, its name last but one: the
@@ -144,7 +151,7 @@ func (d Dir) Delete(id, name string) error {
 	return nil
 }
 
-// Abandoned lists the --rm containers that nobody will remove any more: the
+// Abandoned lists the --rm and half-made containers that nobody will remove any more: the
 // process that made them and the supervisor are gone.
 func (d Dir) Abandoned() []string {
 	entries, err := os.ReadDir(d.ephemeral(""))
@@ -167,11 +174,21 @@ func (d Dir) abandoned(id string) bool {
 	}
 	c, err := d.Load(id)
 	if errors.Is(err, ErrNotFound) {
-		// Between the marker and the config, or half removed: a minute decides.
-		info, err := os.Stat(d.ephemeral(id))
-		return err == nil && time.Since(info.ModTime()) > time.Minute
+		// Between the marker and the config, or half removed.
+		return d.makerGone(id)
 	}
 	return err != nil || !c.Creator.Alive()
+}
+
+// makerGone reads the marker: who made the container. One that was not written
+// whole is given a minute.
+func (d Dir) makerGone(id string) bool {
+	var creator linux.ProcessRef
+	if readJSON(d.ephemeral(id), &creator) == nil {
+		return !creator.Alive()
+	}
+	info, err := os.Stat(d.ephemeral(id))
+	return err == nil && time.Since(info.ModTime()) > time.Minute
 }
 
 // Sweep deletes the abandoned containers. It runs inside a user namespace.

@@ -1,0 +1,176 @@
+package state
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bryo/internal/linux"
+)
+
+// gone is a process that cannot be: pids end at 2^22.
+var gone = linux.ProcessRef{PID: 1<<22 + 1, Start: 1, Boot: "x"}
+
+func config(name string) *Config {
+	return &Config{ID: NewID(), Name: name, Creator: linux.RefProcess(os.Getpid())}
+}
+
+func TestNames(t *testing.T) {
+	d := Open(t.TempDir())
+	a, b := config("web"), config("web")
+	if err := d.Create(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Create(b); !errors.Is(err, ErrNameTaken) || !strings.Contains(err.Error(), a.ID) {
+		t.Errorf("same name: %v", err)
+	}
+	if ids, _ := d.IDs(); len(ids) != 1 {
+		t.Errorf("a refused container left a directory: %v", ids)
+	}
+	if marks, _ := os.ReadDir(d.ephemeral("")); len(marks) != 0 {
+		t.Errorf("a marker is left: %v", marks)
+	}
+	for key, want := range map[string]string{"web": a.ID, a.ID: a.ID, a.ID[:3]: a.ID} {
+		if id, err := d.Find(key); id != want || err != nil {
+			t.Errorf("find %s: %s, %v", key, id, err)
+		}
+	}
+	for _, key := range []string{"", "/", "..", "../containers", "we", "web/", a.ID + "0", "\x1b[2J", "-f"} {
+		if id, err := d.Find(key); !errors.Is(err, ErrNotFound) {
+			t.Errorf("find %q: %s, %v", key, id, err)
+		}
+	}
+	if err := d.Rename(a, "site"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Find("web"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the old name still leads to it: %v", err)
+	}
+	b.Name = "web"
+	if err := d.Create(b); err != nil {
+		t.Errorf("the old name is not free: %v", err)
+	}
+}
+
+func TestAmbiguousPrefix(t *testing.T) {
+	d := Open(t.TempDir())
+	a, b := config("aa"), config("bb")
+	a.ID, b.ID = "12"+a.ID[2:], "12"+b.ID[2:]
+	for _, c := range []*Config{a, b} {
+		if err := d.Create(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Find("12"); !errors.Is(err, ErrAmbiguous) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAbandoned: every state that a killed maker can leave is swept, nothing that
+// lives or is finished.
+func TestAbandoned(t *testing.T) {
+	for name, test := range map[string]struct {
+		leave func(t *testing.T, d Dir, c *Config)
+		swept bool
+	}{
+		"living maker":     {func(t *testing.T, d Dir, c *Config) { c.Host.Remove = true; create(t, d, c) }, false},
+		"finished":         {func(t *testing.T, d Dir, c *Config) { c.Creator = gone; create(t, d, c) }, false},
+		"--rm, maker gone": {func(t *testing.T, d Dir, c *Config) { c.Host.Remove, c.Creator = true, gone; create(t, d, c) }, true},
+		"--rm, supervisor": {func(t *testing.T, d Dir, c *Config) {
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			_ = d.WriteStatus(c.ID, &Status{Phase: Running, Supervisor: linux.RefProcess(os.Getpid())})
+		}, false},
+		"--rm, all gone": {func(t *testing.T, d Dir, c *Config) {
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			_ = d.WriteStatus(c.ID, &Status{Phase: Running, Supervisor: gone, Init: gone})
+		}, true},
+		"before the name": {func(t *testing.T, d Dir, c *Config) {
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			d.Release(c.Name, c.ID)
+		}, true},
+		"before the config": {func(t *testing.T, d Dir, c *Config) {
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			os.Remove(filepath.Join(d.Path(c.ID), "config.json"))
+		}, true},
+		"before the directory": {func(t *testing.T, d Dir, c *Config) {
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			os.RemoveAll(d.Path(c.ID))
+		}, true},
+		"torn marker": {func(t *testing.T, d Dir, c *Config) {
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			os.Remove(filepath.Join(d.Path(c.ID), "config.json"))
+			os.WriteFile(d.ephemeral(c.ID), nil, 0o600)
+		}, false}, // for a minute
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Open(t.TempDir())
+			c := config("web")
+			test.leave(t, d, c)
+			d.Sweep()
+			ids, _ := d.IDs()
+			marks, _ := os.ReadDir(d.ephemeral(""))
+			if test.swept && len(ids)+len(marks) > 0 || !test.swept && len(ids) == 0 {
+				t.Errorf("left: %v, %v", ids, marks)
+			}
+		})
+	}
+}
+
+func create(t *testing.T, d Dir, c *Config) {
+	t.Helper()
+	if err := d.Create(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStatusOfTheDead: what is not alive has ended, whatever the file says.
+func TestStatusOfTheDead(t *testing.T) {
+	d, c := Open(t.TempDir()), config("web")
+	create(t, d, c)
+	me := linux.RefProcess(os.Getpid())
+	reused := me
+	reused.Start-- // the same pid, another process
+	otherBoot := me
+	otherBoot.Boot = "before"
+	for name, test := range map[string]struct {
+		supervisor linux.ProcessRef
+		want       string
+	}{"alive": {me, Running}, "gone": {gone, Exited}, "pid reused": {reused, Exited}, "before a reboot": {otherBoot, Exited}} {
+		if err := d.WriteStatus(c.ID, &Status{Phase: Running, Supervisor: test.supervisor, Init: gone}); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := d.Status(c.ID); err != nil || s.Phase != test.want {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	if err := reused.Kill(0); err == nil {
+		t.Error("signalled a stranger")
+	}
+}
+
+// FuzzConfig: a state file may hold anything; it is read or refused.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"id":"x","creator":{"pid":-1}}`))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		d := Open(t.TempDir())
+		id := strings.Repeat("ab", 32)
+		os.MkdirAll(d.Path(id), 0o700)
+		for _, name := range []string{"config.json", "status.json"} {
+			os.WriteFile(filepath.Join(d.Path(id), name), content, 0o600)
+		}
+		if c, err := d.Load(id); err == nil && c.ID != id {
+			t.Errorf("loaded %q", c.ID)
+		}
+		_, _ = d.Status(id)
+		_ = d.Abandoned()
+		_, _ = d.VolumeUsers("x")
+	})
+}
