@@ -399,19 +399,69 @@ type RemoveOptions struct {
 
 // Remove deletes a container.
 func (e *Engine) Remove(c *Container, o RemoveOptions) error {
-	alive := c.Status.Supervisor.Alive()
-	if c.Broken == nil && alive && (c.Running() || c.Status.Phase == state.Restarting) {
-		if !o.Force {
-			return fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove", c.Name, c.Status.Phase)
-		}
-		zero := 0
-		if err := e.Stop(c, unix.SIGKILL, &zero); err != nil {
+	for end := time.Now().Add(removeTime); ; time.Sleep(2 * time.Millisecond) {
+		gone, err := e.tryRemove(c.ID, o)
+		if gone || err != nil {
 			return err
 		}
-		if c.Host.Remove {
-			return nil // its supervisor removed it
+		if time.Now().After(end) {
+			return fmt.Errorf("container %s is starting or ending, and does not come to rest", c.Name)
 		}
 	}
+}
+
+// removeTime bounds how long a container that starts or ends is waited for.
+const removeTime = 10 * time.Second
+
+// tryRemove deletes a container at rest; false: it does not rest yet.
+func (e *Engine) tryRemove(id string, o RemoveOptions) (gone bool, err error) {
+	release, err := e.containers().Lock(id)
+	if err != nil {
+		return errors.Is(err, state.ErrNotFound), err
+	}
+	defer release()
+	c := e.read(id)
+	if c.Broken != nil {
+		e.killStrays(id)
+		return true, e.delete(c, o)
+	}
+	if !c.Status.Supervisor.Alive() {
+		if err := e.killRemains(c, nil); err != nil {
+			return false, err
+		}
+		return true, e.delete(c, o)
+	}
+	release()
+	switch {
+	case !c.Running() && c.Status.Phase != state.Restarting:
+		if o.Force && c.Status.Phase == state.Created { // it starts: the program dies with its supervisor
+			return false, ignoreGone(c.Status.Supervisor.Kill(unix.SIGKILL))
+		}
+		return false, nil
+	case !o.Force:
+		return false, fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove", c.Name, c.Status.Phase)
+	}
+	zero := 0
+	if err := e.Stop(c, unix.SIGKILL, &zero); err != nil {
+		return false, err
+	}
+	// A --rm container was removed by its supervisor.
+	return c.Host.Remove && !c.Status.Supervisor.Alive() && !e.exists(id), nil
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+func (e *Engine) exists(id string) bool {
+	_, err := os.Stat(e.containers().Path(id))
+	return err == nil
+}
+
+func (e *Engine) delete(c *Container, o RemoveOptions) error {
 	args := images.ContainerRemoveArgs{ID: c.ID, Name: c.Name, Volumes: o.Volumes}
 	if err := e.call(images.OpContainerRemove, args, nil); err != nil {
 		return err

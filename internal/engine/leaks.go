@@ -78,3 +78,17 @@ func (e *Engine) supervised(id string) bool {
 	status, err := e.containers().RawStatus(id)
 	return err == nil && status != nil && status.Supervisor.Alive() || config.Creator.Alive()
 }
+
+// killStrays ends the processes of a container whose state cannot be read.
+func (e *Engine) killStrays(id string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if ref := linux.RefProcess(pid); e.containerOf(pid) == id {
+			_ = ref.Kill(unix.SIGKILL)
+		}
+	}
+}

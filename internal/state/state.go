@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,7 +76,8 @@ func (d Dir) Create(c *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.ephemeral(c.ID), creator, 0o600); err != nil {
+	// A symbolic link that holds its maker: there at once, or not at all.
+	if err := os.Symlink(string(creator), d.ephemeral(c.ID)); err != nil {
 		return fmt.Errorf("create container %s: %w", c.Name, err)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -180,15 +182,11 @@ func (d Dir) abandoned(id string) bool {
 	return err != nil || !c.Creator.Alive()
 }
 
-// makerGone reads the marker: who made the container. One that was not written
-// whole is given a minute.
+// makerGone reads the marker: who made the container.
 func (d Dir) makerGone(id string) bool {
 	var creator linux.ProcessRef
-	if readJSON(d.ephemeral(id), &creator) == nil {
-		return !creator.Alive()
-	}
-	info, err := os.Stat(d.ephemeral(id))
-	return err == nil && time.Since(info.ModTime()) > time.Minute
+	text, err := os.Readlink(d.ephemeral(id))
+	return err == nil && (json.Unmarshal([]byte(text), &creator) != nil || !creator.Alive())
 }
 
 // Sweep deletes the abandoned containers. It runs inside a user namespace.
@@ -374,7 +372,15 @@ type HealthProbe struct {
 // WriteStatus replaces the status file atomically. It is not synced: after a
 // power cut nothing of it would be true anyway.
 func (d Dir) WriteStatus(id string, s *Status) error {
-	if err := writeJSON(filepath.Join(d.Path(id), "status.json"), s); err != nil {
+	path := filepath.Join(d.Path(id), "status.json")
+	err := writeJSON(path, s)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		// The old file's block has room for the new state: better not atomic than
+		// no exit code.
+		os.Remove(path + ".new")
+		err = overwriteJSON(path, s)
+	}
+	if err != nil {
 		return fmt.Errorf("write status of container %s: %w", short(id), err)
 	}
 	return nil
@@ -401,6 +407,29 @@ func (d Dir) Status(id string) (*Status, error) {
 		}
 	}
 	return &s, nil
+}
+
+// Lock keeps others from starting or removing a container, for the moment that it
+// takes to record a start, or to remove it. It dies with the process, and is
+// never held while a container runs.
+func (d Dir) Lock(id string) (release func(), err error) {
+	fd, err := unix.Open(d.Path(id), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, short(id))
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: d.Path(id), Err: err}
+	}
+	for {
+		err := unix.Flock(fd, unix.LOCK_EX)
+		if err == nil {
+			return sync.OnceFunc(func() { unix.Close(fd) }), nil
+		}
+		if err != unix.EINTR {
+			unix.Close(fd)
+			return nil, fmt.Errorf("lock container %s: %w", short(id), err)
+		}
+	}
 }
 
 // RawStatus is the status as recorded, whatever is alive; nil when there is none yet.
@@ -453,6 +482,24 @@ func readJSON(path string, v any) error {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	return nil
+}
+
+// overwriteJSON writes into the file as it is: it needs no space
+// as long as it does not grow beyond its last block.
+func overwriteJSON(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(data)))
 }
 
 func writeJSON(path string, v any) error {

@@ -103,12 +103,6 @@ func TestAbandoned(t *testing.T) {
 			create(t, d, c)
 			os.RemoveAll(d.Path(c.ID))
 		}, true},
-		"torn marker": {func(t *testing.T, d Dir, c *Config) {
-			c.Host.Remove, c.Creator = true, gone
-			create(t, d, c)
-			os.Remove(filepath.Join(d.Path(c.ID), "config.json"))
-			os.WriteFile(d.ephemeral(c.ID), nil, 0o600)
-		}, false}, // for a minute
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := Open(t.TempDir())

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,22 +105,10 @@ func (s *supervisor) foregroundClient() *client {
 
 // launch brings the container up to its program's first instruction.
 func (s *supervisor) launch(first *client) error {
-	config, err := s.containers.Load(s.start.ID)
-	if err != nil {
+	if err := s.enlist(); err != nil {
 		return err
 	}
-	s.config = config
-	if old, err := s.containers.Status(config.ID); err == nil {
-		s.status = *old
-	}
-	if err := s.clearRemains(); err != nil {
-		return err
-	}
-	s.status.Phase, s.status.Error, s.status.Init = state.Created, "", linux.ProcessRef{}
-	s.status.Supervisor = linux.RefProcess(os.Getpid())
-	if err := s.containers.WriteStatus(config.ID, &s.status); err != nil {
-		return err
-	}
+	var err error
 	if s.tree, err = s.mountTree(); err != nil {
 		return err
 	}
@@ -129,6 +118,51 @@ func (s *supervisor) launch(first *client) error {
 		return err
 	}
 	return s.startProgram(first, s.start.Size)
+}
+
+// errTaken: another supervisor has the container.
+var errTaken = errors.New("container is already running")
+
+// enlist reads the container and records this process as its supervisor, under
+// the container's lock: who removes it sees it, and of two starts one is refused.
+func (s *supervisor) enlist() error {
+	release, err := s.containers.Lock(s.start.ID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	config, err := s.containers.Load(s.start.ID)
+	if err != nil {
+		return err
+	}
+	if old, err := s.containers.Status(config.ID); err == nil {
+		if !awaitGone(old) {
+			return errTaken
+		}
+		s.status = *old
+	}
+	s.config = config
+	s.status.Phase, s.status.Error = state.Created, ""
+	s.status.Supervisor = linux.RefProcess(os.Getpid())
+	if err := s.containers.WriteStatus(config.ID, &s.status); err != nil {
+		return err
+	}
+	if err := s.clearRemains(); err != nil {
+		return err
+	}
+	s.status.Init = linux.ProcessRef{}
+	return nil
+}
+
+// awaitGone waits for the last supervisor when it has nothing left to do but to
+// end; false: it is at work.
+func awaitGone(old *state.Status) bool {
+	for end := time.Now().Add(remainsTime); old.Supervisor.Alive(); time.Sleep(time.Millisecond) {
+		if old.Phase != state.Exited || time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 // clearRemains ends and removes what a supervisor left that was killed: a first
@@ -266,7 +300,10 @@ func (s *supervisor) onMain(work func()) bool {
 
 // failedToStart leaves a container that can be looked at, or nothing of a --rm one.
 func (s *supervisor) failedToStart(err error) {
-	if s.config == nil || s.config.Host.Remove {
+	if s.config == nil {
+		return // not ours to change
+	}
+	if s.config.Host.Remove {
 		s.remove()
 		return
 	}
