@@ -64,8 +64,10 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 		fmt.Fprintln(os.Stderr, "bryo: container cannot be reached by other commands:", err)
 	}
 	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID()}})
+	swept := make(chan struct{})
 	go func() {
 		s.containers.Sweep()
+		close(swept)
 		if !s.start.Foreground {
 			settle()
 			return
@@ -80,6 +82,7 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 	s.ended.Store(true)
 	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
 	s.waiters.release(code)
+	<-swept // nobody waits for us any more
 	return code
 }
 
@@ -158,7 +161,8 @@ func (s *supervisor) enlist() error {
 // end; false: it is at work.
 func awaitGone(old *state.Status) bool {
 	for end := time.Now().Add(remainsTime); old.Supervisor.Alive(); time.Sleep(time.Millisecond) {
-		if old.Phase != state.Exited || time.Now().After(end) {
+		ending := old.Phase == state.Exited || old.Phase == state.Created && old.Error != ""
+		if !ending || time.Now().After(end) {
 			return false
 		}
 	}
