@@ -136,6 +136,7 @@ func (e *Engine) startable(c *Container) error {
 			return fmt.Errorf("image of container %s is gone: %w", c.Name, err)
 		}
 	}
+	e.endCutStart(c)
 	// The map is the host's of today: subordinate ids may have changed.
 	c.Mapping = e.mapping()
 	return nil
@@ -426,6 +427,7 @@ func (e *Engine) tryRemove(id string, o RemoveOptions) (gone bool, err error) {
 		return true, e.delete(c, o)
 	}
 	if !c.Status.Supervisor.Alive() {
+		e.endCutStart(c)
 		if err := e.killRemains(c, nil); err != nil {
 			return false, err
 		}
@@ -447,6 +449,15 @@ func (e *Engine) tryRemove(id string, o RemoveOptions) (gone bool, err error) {
 	}
 	// A --rm container was removed by its supervisor.
 	return c.Host.Remove && !c.Status.Supervisor.Alive() && !e.exists(id), nil
+}
+
+// endCutStart ends what is left of a start whose supervisor was killed in the
+// middle: a first process that waits to be told to go on, and would wait for ever.
+func (e *Engine) endCutStart(c *Container) {
+	s := c.Status
+	if s.Phase == state.Created && s.Error == "" && s.Supervisor.PID != 0 && !s.Supervisor.Alive() {
+		e.killStrays(c.ID)
+	}
 }
 
 func ignoreGone(err error) error {
