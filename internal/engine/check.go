@@ -34,14 +34,19 @@ type CheckOptions struct {
 }
 
 // Check compares what the data root says with what is true: states of containers,
-// names, processes, mounts, files, volumes, on request layers. It changes nothing
-// without Repair, and only what cannot be data of the user then.
+// names, processes, mounts, files, volumes, on request layers. Without Repair it
+// changes nothing but what every start sweeps too: --rm containers whose makers were
+// killed. With it, only what cannot be data of the user.
 func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err := e.ready(); err != nil {
 		return nil, err
+	}
+	if len(e.containers().Abandoned()) > 0 {
+		// What cannot be swept is found below.
+		_ = e.call(images.OpContainerRemove, images.ContainerRemoveArgs{}, nil)
 	}
 	var found []Finding
 	for _, look := range []func() ([]Finding, error){
@@ -168,7 +173,7 @@ func (e *Engine) checkNames() (found []Finding, err error) {
 	return found, err
 }
 
-// checkMarkers finds --rm containers whose makers were killed.
+// checkMarkers finds --rm containers whose makers were killed and that cannot be swept.
 func (e *Engine) checkMarkers() (found []Finding, err error) {
 	for _, id := range e.containers().Abandoned() {
 		found = append(found, Finding{

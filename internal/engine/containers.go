@@ -293,16 +293,20 @@ func (e *Engine) awaitEnd(c *Container) error {
 	return fmt.Errorf("supervisor of container %s (pid %d) does not end", c.Name, c.Status.Supervisor.PID)
 }
 
-// Kill sends a signal to a running container's first process.
+// Kill sends a signal to a running container's first process; after SIGKILL it
+// returns when the container has ended, so that rm may follow.
 func (e *Engine) Kill(c *Container, sig syscall.Signal) error {
 	if !c.Running() {
 		return fmt.Errorf("container %s is not running", c.Name)
 	}
 	_, err := e.ask(c, supervisor.Message{Signal: int(sig)})
 	if err != nil && sig == unix.SIGKILL && c.Status.Init.Alive() {
-		return c.Status.Init.Kill(sig)
+		err = c.Status.Init.Kill(sig)
 	}
-	return err
+	if err != nil || sig != unix.SIGKILL {
+		return err
+	}
+	return e.awaitEnd(c)
 }
 
 // Pause stops all processes of a container, Resume continues them.
