@@ -45,6 +45,9 @@ type stage struct {
 }
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "fakejournal" {
+		os.Exit(journalMain())
+	}
 	if os.Getenv(envMode) != "" {
 		os.Exit(runAsUser(m))
 	}
@@ -147,6 +150,9 @@ func (s *stage) copyIn(bryo string) error {
 		if err := copyFile(from, filepath.Join(s.dir, to)); err != nil {
 			return err
 		}
+	}
+	if err := os.Symlink("../integration.test", filepath.Join(s.dir, "bin/fakejournal")); err != nil {
+		return err
 	}
 	if err := os.CopyFS(filepath.Join(s.dir, "scripts"), os.DirFS("scripts")); err != nil {
 		return err

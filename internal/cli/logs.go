@@ -55,6 +55,7 @@ func readLogs(c *cli.Context, e *engine.Engine, container *engine.Container, opt
 	if !container.Host.Log.InFiles() {
 		return logs.ErrUnreadable
 	}
+	options.Keep = container.Host.Log.Kept()
 	options.Alive = func() bool { return container.Status.Supervisor.Alive() }
 	ctx, stop := signal.NotifyContext(c.Context, unix.SIGTERM, unix.SIGHUP)
 	defer stop()

@@ -86,7 +86,7 @@ func TestGigabyte(t *testing.T) {
 				size = 64 << 20
 			}
 			dir := t.TempDir()
-			defer hold(dir)() // a reader that reads nothing
+			defer hold(dir).release(ReadOptions{}) // a reader that reads nothing
 			child := exec.Command(os.Args[0], "-test.run=^$")
 			child.Env = append(os.Environ(), "LOGS_TEST_ROLE=writer", "LOGS_TEST_DIR="+dir, "LOGS_TEST_OPTIONS="+test.options)
 			child.Stderr = os.Stderr

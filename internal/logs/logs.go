@@ -79,5 +79,13 @@ func (c Config) InFiles() bool {
 	return c.Driver != None && !(c.Driver == Journald && c.NoCache)
 }
 
+// Kept is how many files the log may have; 0: any number.
+func (c Config) Kept() int {
+	if c.MaxSize == 0 {
+		return 0
+	}
+	return c.MaxFile
+}
+
 // clock is time.Now, but in tests.
 type clock func() time.Time

@@ -26,6 +26,9 @@ type ReadOptions struct {
 	Since time.Time // zero: from the begin
 	Until time.Time // zero: to the end
 	Tail  int       // the last lines of the log, counted before Since; All
+	// Keep is how many files the log may have (Config.Kept); 0: any number.
+	// The last reader of an ended container removes what was kept for readers.
+	Keep int
 }
 
 // Handler takes entries. An error of it ends Read, which returns it.
@@ -69,7 +72,8 @@ const (
 // when it was called. A line without its end, as kill -9 leaves it, is no error.
 func Read(ctx context.Context, dir string, o ReadOptions, h Handler) (Summary, error) {
 	r := &reader{dir: dir, o: o, h: h}
-	defer hold(dir)()
+	held := hold(dir)
+	defer func() { held.release(o) }()
 	if o.Follow {
 		r.watch = watch.Start(dir)
 		defer r.watch.Close()
@@ -81,12 +85,15 @@ func Read(ctx context.Context, dir string, o ReadOptions, h Handler) (Summary, e
 	return r.sum, err
 }
 
+// held is a reader's lock on the directory of a log.
+type held struct{ dir *os.File }
+
 // hold tells the writer that someone reads, which then keeps for a while what
 // it would remove. A reader that cannot get the lock reads without.
-func hold(dir string) (release func()) {
+func hold(dir string) held {
 	d, err := os.Open(dir)
 	if err != nil {
-		return func() {}
+		return held{}
 	}
 	for range 50 {
 		// The writer has its own lock for a moment only. One that was
@@ -96,7 +103,28 @@ func hold(dir string) (release func()) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return func() { d.Close() }
+	return held{d}
+}
+
+func (h held) release(o ReadOptions) {
+	if h.dir == nil {
+		return
+	}
+	defer h.dir.Close()
+	if o.Keep == 0 || o.Alive == nil || o.Alive() {
+		return
+	}
+	// The writer is gone, which would have done it: the last reader does.
+	if unix.Flock(int(h.dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	files, err := list(h.dir.Name())
+	if err != nil {
+		return
+	}
+	for ; len(files) > o.Keep; files = files[1:] {
+		os.Remove(files[0].path(h.dir.Name()))
+	}
 }
 
 var errPastUntil = errors.New("past until")

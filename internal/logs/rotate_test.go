@@ -179,7 +179,7 @@ func TestFollowAcrossRotation(t *testing.T) {
 func TestKeptForFollowersOnlyWithinBounds(t *testing.T) {
 	dir := t.TempDir()
 	w := mustOpen(t, dir, mustParse(t, "", "max-size=4m", "max-file=2"))
-	release := hold(dir) // a follower that stands still
+	follower := hold(dir) // a follower that stands still
 	chunk := []byte(strings.Repeat("x", 1000) + "\n")
 	for range 120 << 10 {
 		w.Stream(Stdout).Write(chunk)
@@ -192,7 +192,7 @@ func TestKeptForFollowersOnlyWithinBounds(t *testing.T) {
 	if size < maxKeptBytes || size > maxKeptBytes+3*(4<<20) {
 		t.Errorf("%d bytes kept for a follower", size)
 	}
-	release()
+	follower.release(ReadOptions{})
 	w.Close()
 	if got := names(t, dir); strings.Count(got, " ") != 1 {
 		t.Errorf("files %s left without a follower", got)
@@ -212,5 +212,31 @@ func TestFollowerThatFellBehind(t *testing.T) {
 	}))
 	if err != nil || strings.Join(got, "") != "a\nd\n" || sum.Lost != 2 {
 		t.Errorf("got %q, %+v, %v", got, sum, err)
+	}
+}
+
+// TestKeptForFollowersGoesWithTheLast: the container ended while they read.
+func TestKeptForFollowersGoesWithTheLast(t *testing.T) {
+	dir := t.TempDir()
+	config := mustParse(t, "", "max-size=4k", "max-file=2")
+	w := mustOpen(t, dir, config)
+	first, second := hold(dir), hold(dir)
+	for range 64 {
+		w.Stream(Stdout).Write([]byte(strings.Repeat("x", 1000) + "\n"))
+	}
+	w.Close()
+	ended := ReadOptions{Keep: config.Kept(), Alive: func() bool { return false }}
+	running := ReadOptions{Keep: config.Kept(), Alive: func() bool { return true }}
+	for _, step := range []struct {
+		leave func()
+		few   bool
+	}{{func() { first.release(ended) }, false}, {func() { second.release(running) }, false}, {func() { hold(dir).release(ended) }, true}} {
+		step.leave()
+		if got := len(strings.Fields(names(t, dir))); got <= 2 != step.few {
+			t.Errorf("%d files, few: %v", got, step.few)
+		}
+	}
+	if got := read(t, dir, ReadOptions{Tail: 1}); len(got) != 1001 {
+		t.Errorf("the last line is gone: %q", got)
 	}
 }
