@@ -61,7 +61,7 @@ func newApp(args []string) *cli.App {
 				return nil
 			}
 			if c.NArg() > 0 {
-				return usageError(fmt.Sprintf("'%s' is not a bryo command", c.Args().First()))
+				return arityError(fmt.Sprintf("unknown command: bryo %s\nSee 'bryo --help'", c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -129,11 +129,15 @@ func rewrite(app *cli.App, args []string) ([]string, error) {
 		}
 		next := find(command.Subcommands, rest[at])
 		if next == nil {
-			return append(out, rest[at]), usageError(fmt.Sprintf("'%s' is not a bryo command.\nSee '%s --help'",
-				strings.TrimSpace(strings.Join(append(names(out[1:]), rest[at]), " ")), strings.Join(append([]string{"bryo"}, names(out[1:])...), " ")))
+			return append(out, rest[at]), unknownCommand(append([]string{"bryo"}, names(out[1:])...), rest[at])
 		}
 		out, rest, command = append(out, next.Name), rest[at+1:], next
 	}
+}
+
+func unknownCommand(group []string, word string) error {
+	path := strings.Join(group, " ")
+	return arityError(fmt.Sprintf("unknown command: %s %s\nSee '%s --help'", path, word, path))
 }
 
 func names(words []string) (out []string) {
@@ -243,28 +247,3 @@ func engineOf(c *cli.Context) (*engine.Engine, error) {
 }
 
 func stdout(c *cli.Context) io.Writer { return c.App.Writer }
-
-func exactly(c *cli.Context, n int) error {
-	if c.NArg() == n {
-		return nil
-	}
-	return arity(c, fmt.Sprintf("requires %d %s", n, plural("argument", n)))
-}
-
-func atLeast(c *cli.Context, n int) error {
-	if c.NArg() >= n {
-		return nil
-	}
-	return arity(c, fmt.Sprintf("requires at least %d %s", n, plural("argument", n)))
-}
-
-func arity(c *cli.Context, what string) error {
-	return usageError(fmt.Sprintf("'%s' %s.\nSee '%s --help'", c.Command.HelpName, what, c.Command.HelpName))
-}
-
-func plural(word string, n int) string {
-	if n == 1 {
-		return word
-	}
-	return word + "s"
-}

@@ -13,6 +13,7 @@ import (
 
 	"bryo/internal/engine"
 	"bryo/internal/hostinfo"
+	"bryo/internal/state"
 	"bryo/internal/supervisor"
 	"bryo/sandbox/userns"
 )
@@ -80,9 +81,12 @@ func report(words []string, err error) int {
 	}
 	var run *runError
 	var usage usageError
+	var arity arityError
 	switch {
 	case errors.As(err, &run):
 		return run.code
+	case errors.As(err, &arity):
+		return 1
 	case errors.As(err, &usage), verb(words) == "run", verb(words) == "create":
 		return 125
 	}
@@ -91,7 +95,8 @@ func report(words []string, err error) int {
 
 func prefix(words []string, err error) string {
 	var usage usageError
-	if errors.As(err, &usage) {
+	var arity arityError
+	if errors.As(err, &usage) || errors.As(err, &arity) {
 		return err.Error()
 	}
 	if v := verb(words); v != "" {
@@ -142,6 +147,8 @@ func cureOf(err error) string {
 		return hostinfo.Explain(setup.Err, setup.Step)
 	case errors.As(err, &root):
 		return "name a directory of your own: bryo --root DIR, or BRYO_ROOT=DIR"
+	case errors.Is(err, state.ErrNameTaken):
+		return "remove (or rename) that container to be able to reuse that name"
 	}
 	return ""
 }

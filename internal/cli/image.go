@@ -297,8 +297,8 @@ func importCommand() *cli.Command {
 			&cli.StringFlag{Name: "platform", Usage: "platform of the image"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 && c.NArg() != 2 {
-				return arity(c, "requires 1 or 2 arguments")
+			if err := errors.Join(atLeast(c, 1), atMost(c, 2)); err != nil {
+				return err
 			}
 			e, err := engineOf(c)
 			if err != nil {

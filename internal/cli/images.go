@@ -47,8 +47,8 @@ const (
 )
 
 func listImages(c *cli.Context) error {
-	if c.NArg() > 1 {
-		return arity(c, "requires at most 1 argument")
+	if err := atMost(c, 1); err != nil {
+		return err
 	}
 	filter, err := image.ParseFilter(c.StringSlice("filter"))
 	if err != nil {

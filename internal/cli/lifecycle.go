@@ -289,6 +289,9 @@ func renameCommand() *cli.Command {
 			if err := exactly(c, 2); err != nil {
 				return err
 			}
+			if c.Args().Get(0) == "" || c.Args().Get(1) == "" {
+				return errors.New("neither old nor new names may be empty")
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err

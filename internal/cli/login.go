@@ -30,8 +30,8 @@ func loginCommand() *cli.Command {
 }
 
 func login(c *cli.Context) error {
-	if c.NArg() > 1 {
-		return arity(c, "requires at most 1 argument")
+	if err := atMost(c, 1); err != nil {
+		return err
 	}
 	who, err := credentialsOf(c)
 	if err != nil {
@@ -105,8 +105,8 @@ func logoutCommand() *cli.Command {
 		Usage:     "log out from a registry",
 		ArgsUsage: "[SERVER]",
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 1 {
-				return arity(c, "requires at most 1 argument")
+			if err := atMost(c, 1); err != nil {
+				return err
 			}
 			server := c.Args().First()
 			had, err := registry.Logout(server, registry.Options{})

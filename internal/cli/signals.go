@@ -15,7 +15,7 @@ func parseSignal(text string) (syscall.Signal, error) {
 		if n > 0 && n <= 64 {
 			return syscall.Signal(n), nil
 		}
-		return 0, usageError(fmt.Sprintf("invalid signal: %s", printable(text)))
+		return 0, invalidSignal(text)
 	}
 	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
 	if sig := unix.SignalNum("SIG" + name); sig != 0 {
@@ -28,7 +28,7 @@ func parseSignal(text string) (syscall.Signal, error) {
 	if rest, ok := strings.CutPrefix(name, "RTMAX"); ok {
 		return realTime(text, rtmax, rest)
 	}
-	return 0, usageError(fmt.Sprintf("invalid signal: %s", printable(text)))
+	return 0, invalidSignal(text)
 }
 
 func realTime(text string, base int, offset string) (syscall.Signal, error) {
@@ -36,11 +36,14 @@ func realTime(text string, base int, offset string) (syscall.Signal, error) {
 	if offset != "" {
 		var err error
 		if n, err = strconv.Atoi(offset); err != nil {
-			return 0, usageError(fmt.Sprintf("invalid signal: %s", printable(text)))
+			return 0, invalidSignal(text)
 		}
 	}
 	if base+n < 34 || base+n > 64 {
-		return 0, usageError(fmt.Sprintf("invalid signal: %s", printable(text)))
+		return 0, invalidSignal(text)
 	}
 	return syscall.Signal(base + n), nil
 }
+
+// invalidSignal is docker's answer of the daemon: exit code 1, with run 125.
+func invalidSignal(text string) error { return fmt.Errorf("invalid signal: %s", printable(text)) }

@@ -17,6 +17,9 @@ func versionCommand() *cli.Command {
 		Usage: "show the version",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`json` or a Go template"}},
 		Action: func(c *cli.Context) error {
+			if err := exactly(c, 0); err != nil {
+				return err
+			}
 			return printVersion(c)
 		},
 	}

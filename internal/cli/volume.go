@@ -34,8 +34,8 @@ func volumeCreate() *cli.Command {
 			&cli.StringFlag{Name: "name", Hidden: true},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() > 1 {
-				return arity(c, "requires at most 1 argument")
+			if err := atMost(c, 1); err != nil {
+				return err
 			}
 			labels, err := keyValues("label", c.StringSlice("label"))
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -107,6 +108,9 @@ func (e *Engine) ask(c *Container, m supervisor.Message) (supervisor.Message, er
 
 // Start runs a stopped or created container in the background.
 func (e *Engine) Start(c *Container) error {
+	if c.Status.Phase == state.Paused {
+		return errStartPaused
+	}
 	if c.Running() {
 		return nil // docker: no error
 	}
@@ -116,8 +120,13 @@ func (e *Engine) Start(c *Container) error {
 	return e.Background(c.Config)
 }
 
+var errStartPaused = errors.New("cannot start a paused container, try unpause instead")
+
 // StartAttached runs it with the caller's stdio; it survives this process.
 func (e *Engine) StartAttached(c *Container, o ForegroundOptions) (int, error) {
+	if c.Status.Phase == state.Paused {
+		return 1, errStartPaused
+	}
 	if c.Running() {
 		return e.Attach(c, o)
 	}
@@ -147,6 +156,9 @@ func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
 	if c.Status.Phase == state.Paused {
 		return 1, errors.New("cannot attach to a paused container, unpause it first")
 	}
+	if c.Status.Phase == state.Restarting {
+		return 1, errors.New("cannot attach to a restarting container, wait until it is running")
+	}
 	if !c.Running() {
 		return 1, errors.New("cannot attach to a stopped container, start it first")
 	}
@@ -175,6 +187,9 @@ func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
 func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error) {
 	if c.Status.Phase == state.Paused {
 		return 1, fmt.Errorf("container %s is paused, unpause the container before exec", c.Name)
+	}
+	if c.Status.Phase == state.Restarting {
+		return 1, fmt.Errorf("container %s is restarting, wait until the container is running", c.Name)
 	}
 	if !c.Running() {
 		return 1, fmt.Errorf("container %s is not running", c.Name)
@@ -444,6 +459,8 @@ func (e *Engine) tryRemove(id string, o RemoveOptions) (gone bool, err error) {
 			return false, ignoreGone(c.Status.Supervisor.Kill(unix.SIGKILL))
 		}
 		return false, nil
+	case !o.Force && c.Status.Phase == state.Paused:
+		return false, fmt.Errorf("cannot remove container %q: container is paused and must be unpaused first", c.Name)
 	case !o.Force:
 		return false, fmt.Errorf("cannot remove container %q: container is %s: stop the container before removing or force remove", c.Name, c.Status.Phase)
 	}
@@ -487,6 +504,7 @@ func (e *Engine) delete(c *Container, o RemoveOptions) error {
 
 // Rename gives a container another name.
 func (e *Engine) Rename(c *Container, name string) error {
+	name = strings.TrimPrefix(name, "/")
 	if !state.ValidName(name) {
 		return fmt.Errorf("invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}

@@ -28,8 +28,9 @@ import (
 // Errors that callers distinguish.
 var (
 	ErrNotFound  = errors.New("no such container")
-	ErrNameTaken = errors.New("name already in use")
-	ErrAmbiguous = errors.New("more than one container matches")
+	ErrNameTaken = errors.New("conflict")
+	ErrAmbiguous = errors.New("multiple IDs found with provided prefix")
+	ErrNoName    = errors.New("invalid container name or ID: value is empty")
 )
 
 // Dir is the data root's part that holds containers.
@@ -259,8 +260,13 @@ func (d Dir) IDs() ([]string, error) {
 	return ids, err
 }
 
-// Find resolves a full id, a name, or a unique prefix of an id.
+// Find resolves a full id, a name, also with a slash before it, or a unique
+// prefix of an id.
 func (d Dir) Find(key string) (string, error) {
+	if key == "" {
+		return "", ErrNoName
+	}
+	key = strings.TrimPrefix(key, "/") // as inspect shows names
 	if IsID(key) {
 		if _, err := os.Stat(d.Path(key)); err == nil {
 			return key, nil
@@ -277,13 +283,16 @@ func (d Dir) Find(key string) (string, error) {
 }
 
 func (d Dir) findPrefix(key string) (string, error) {
+	if key == "" {
+		return "", fmt.Errorf("%w: /", ErrNotFound)
+	}
 	ids, err := d.IDs()
 	if err != nil {
 		return "", err
 	}
 	found := ""
 	for _, id := range ids {
-		if key == "" || !strings.HasPrefix(id, key) {
+		if !strings.HasPrefix(id, key) {
 			continue
 		}
 		if found != "" {

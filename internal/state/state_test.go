@@ -17,6 +17,12 @@ func config(name string) *Config {
 	return &Config{ID: NewID(), Name: name, Creator: linux.RefProcess(os.Getpid())}
 }
 
+func TestEmptyName(t *testing.T) {
+	if _, err := Open(t.TempDir()).Find(""); !errors.Is(err, ErrNoName) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestNames(t *testing.T) {
 	d := Open(t.TempDir())
 	a, b := config("web"), config("web")
@@ -37,7 +43,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("find %s: %s, %v", key, id, err)
 		}
 	}
-	for _, key := range []string{"", "/", "..", "../containers", "we", "web/", a.ID + "0", "\x1b[2J", "-f"} {
+	for _, key := range []string{"/", "..", "../containers", "we", "web/", a.ID + "0", "\x1b[2J", "-f"} {
 		if id, err := d.Find(key); !errors.Is(err, ErrNotFound) {
 			t.Errorf("find %q: %s, %v", key, id, err)
 		}
