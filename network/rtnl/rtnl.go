@@ -24,7 +24,12 @@ type Request struct {
 }
 
 // Soft marks a request that may fail: a host without IPv6 still has a network.
-func (r *Request) Soft() *Request { r.soft = true; return r }
+func (r *Request) Soft() *Request {
+	if r != nil {
+		r.soft = true
+	}
+	return r
+}
 
 func newRequest(what string, kind, flags uint16, fixed []byte) *Request {
 	r := &Request{what: what, msg: make([]byte, unix.SizeofNlMsghdr, 160)}
@@ -101,6 +106,17 @@ func DefaultRoute(index int, gateway netip.Addr) *Request {
 	return r.attr32(unix.RTA_OIF, index)
 }
 
+// DefaultDevice sends everything of a family out of a link, without a gateway.
+func DefaultDevice(index int, v4 bool) *Request {
+	f := byte(unix.AF_INET6)
+	if v4 {
+		f = unix.AF_INET
+	}
+	r := newRequest("add default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
+		route(f, 0, unix.RT_TABLE_MAIN, unix.RTN_UNICAST, unix.RT_SCOPE_LINK))
+	return r.attr32(unix.RTA_OIF, index)
+}
+
 // route is struct rtmsg.
 func route(family byte, bits int, table, kind, scope byte) []byte {
 	b := make([]byte, unix.SizeofRtMsg)
@@ -139,11 +155,28 @@ func Index(name string) (int, error) {
 // error of one that is not soft is returned; those after it were carried out
 // all the same.
 func Submit(requests ...*Request) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	fd, err := Socket()
 	if err != nil {
-		return fmt.Errorf("open netlink: %w", err)
+		return err
 	}
 	defer unix.Close(fd)
+	return SubmitOn(fd, requests...)
+}
+
+// Socket opens rtnetlink of the calling thread's network namespace.
+func Socket() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return -1, fmt.Errorf("open netlink: %w", err)
+	}
+	return fd, nil
+}
+
+// SubmitOn is Submit over a socket of any network namespace, one caller at a time.
+// The destination is given with every message, and that matters: then the kernel
+// asks for the rights of this process, not of the one that opened the socket
+// (NETLINK_SKB_DST in net/netlink/af_netlink.c).
+func SubmitOn(fd int, requests ...*Request) error {
 	var all []byte
 	for i, r := range requests {
 		binary.NativeEndian.PutUint32(r.msg[0:], uint32(len(r.msg)))

@@ -137,8 +137,8 @@ func (s *Stack) udp(p *packet) {
 		return
 	}
 	data := p.body[udpLen:size]
-	k := key{p.dst, dport, sport}
-	if p.dst == s.addr[p.src] && dport == dnsPort {
+	k := key{p.dst, p.src, dport, sport}
+	if p.dst == s.gateway(p.src) && dport == dnsPort {
 		s.dns.ask(k, p.src, data)
 		return
 	}

@@ -71,22 +71,26 @@ func (d *device) writev(iov []unix.Iovec) error {
 	return nil
 }
 
-// makeDevice makes the TUN and brings it and lo up, with addresses and
-// default routes. It runs on a thread in the container's namespace.
-func makeDevice(cfg *Config) (*device, error) {
+// Device makes the TUN and brings it and lo up, with addresses and default
+// routes. It runs on a thread in the container's or the router's namespace; the
+// descriptor is for Serve.
+func Device(cfg Config) (int, error) {
+	if cfg.MTU == 0 {
+		cfg.MTU = defaultMTU
+	}
 	d, err := openDevice(cfg.Device)
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	index, err := rtnl.Index(cfg.Device)
 	if err == nil {
-		err = rtnl.Submit(attachment(cfg, index)...)
+		err = rtnl.Submit(attachment(&cfg, index)...)
 	}
 	if err != nil {
 		unix.Close(d.fd)
-		return nil, fmt.Errorf("set up device %s: %w", cfg.Device, err)
+		return -1, fmt.Errorf("set up device %s: %w", cfg.Device, err)
 	}
-	return d, nil
+	return d.fd, nil
 }
 
 // attachment is what has to be asked from the kernel, in order.
@@ -94,10 +98,16 @@ func attachment(cfg *Config, index int) []*rtnl.Request {
 	plan := []*rtnl.Request{rtnl.Up(rtnl.Loopback), rtnl.NoLinkLocal(index).Soft(), rtnl.MTU(index, cfg.MTU), rtnl.Up(index)}
 	for i, a := range cfg.Addresses {
 		address, route := rtnl.Address(index, a), rtnl.DefaultRoute(index, cfg.Gateways[i])
+		if cfg.Router {
+			address, route = nil, rtnl.DefaultDevice(index, a.Addr().Is4())
+		}
 		if a.Addr().Is6() { // the kernel may have none
 			address, route = address.Soft(), route.Soft()
 		}
-		plan = append(plan, address, route)
+		if address != nil {
+			plan = append(plan, address)
+		}
+		plan = append(plan, route)
 	}
 	return plan
 }

@@ -62,7 +62,7 @@ func (s *Stack) quote(proto uint8, remote, local netip.Addr, r reason, transport
 	} else {
 		m[0], m[1] = 1, r.code6
 	}
-	s.sendICMP(s.addr[local], local, m[:n])
+	s.sendICMP(s.gateway(local), local, m[:n])
 }
 
 // sendICMP fills in the checksum and sends a message.
@@ -107,11 +107,11 @@ func (s *Stack) icmp(p *packet) {
 	if !isEcho(p) {
 		return
 	}
-	if p.dst == s.addr[p.src] {
+	if p.dst == s.gateway(p.src) {
 		s.echo(p.dst, p.src, p.body)
 		return
 	}
-	k := key{p.dst, 0, binary.BigEndian.Uint16(p.body[4:])}
+	k := key{p.dst, p.src, 0, binary.BigEndian.Uint16(p.body[4:])}
 	f := s.echoes.find(k)
 	if f == nil {
 		if f = s.openEcho(p, k); f == nil {
@@ -139,7 +139,7 @@ func (s *Stack) echo(from, local netip.Addr, request []byte) {
 // net.ipv4.ping_group_range. Where it is not, a datagram to a port that
 // nobody uses serves: "port unreachable" is an answer, too.
 func (s *Stack) openEcho(p *packet, k key) *flow {
-	to, ok := s.destination(p.dst, s.addr[p.src])
+	to, ok := s.destination(p.dst, s.gateway(p.src))
 	if !ok {
 		s.quote(p.proto, p.dst, p.src, whyProhibited, p.body[:echoLen])
 		return nil

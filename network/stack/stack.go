@@ -31,7 +31,10 @@ type Config struct {
 	MTU       int            // 0: 1500
 	Addresses []netip.Prefix // of the container, at most one per family
 	Gateways  []netip.Addr   // one for each address, of its family
-	Policy    Policy
+	// Router: the device belongs to a router that Addresses lie behind: every
+	// address of those networks is a container's.
+	Router bool
+	Policy Policy
 	// ResolvConf is the host's resolver configuration, read again whenever
 	// it changes; "": /etc/resolv.conf.
 	ResolvConf string
@@ -73,19 +76,26 @@ type Stack struct {
 // thread that is in that namespace (network.OnNamespace); the caller is root
 // of the user namespace that owns it.
 func Open(cfg Config, enter func(func() error) error) (*Stack, error) {
-	s, err := newStack(cfg)
-	if err != nil {
-		return nil, err
-	}
-	err = enter(func() error {
-		var err error
-		s.dev, err = makeDevice(&s.cfg)
+	var fd int
+	err := enter(func() (err error) {
+		fd, err = Device(cfg)
 		return err
 	})
 	if err != nil {
-		s.loop.close()
 		return nil, err
 	}
+	return Serve(cfg, fd)
+}
+
+// Serve is the other half of Open: it serves a device that Device made, perhaps
+// in another process. It owns fd.
+func Serve(cfg Config, fd int) (*Stack, error) {
+	s, err := newStack(cfg)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	s.dev = &device{fd: fd, name: cfg.Device}
 	if err := s.watch(s.dev.fd, &inbound{s, 1}, unix.EPOLLIN); err != nil {
 		s.loop.close()
 		unix.Close(s.dev.fd)
@@ -95,10 +105,13 @@ func Open(cfg Config, enter func(func() error) error) (*Stack, error) {
 	return s, nil
 }
 
+// defaultMTU is the Internet's.
+const defaultMTU = 1500
+
 // newStack makes a stack without a device.
 func newStack(cfg Config) (*Stack, error) {
 	if cfg.MTU == 0 {
-		cfg.MTU = 1500
+		cfg.MTU = defaultMTU
 	}
 	if len(cfg.Addresses) != len(cfg.Gateways) {
 		return nil, errors.New("network stack: as many gateways as addresses are needed")
@@ -230,7 +243,7 @@ func (s *Stack) packet(b []byte) {
 	}
 	// Only its own addresses: a container that makes up others gets no
 	// connections in their name.
-	if _, own := s.addr[p.src]; !own {
+	if !s.gateway(p.src).IsValid() {
 		return
 	}
 	if p.fragment {
@@ -246,6 +259,19 @@ func (s *Stack) packet(b []byte) {
 	case protoICMP, protoICMPv6:
 		s.icmp(&p)
 	}
+}
+
+// gateway is the gateway of an address of a container; invalid for every other.
+func (s *Stack) gateway(a netip.Addr) netip.Addr {
+	if !s.cfg.Router {
+		return s.addr[a]
+	}
+	for i, p := range s.cfg.Addresses {
+		if p.Contains(a) {
+			return s.cfg.Gateways[i]
+		}
+	}
+	return netip.Addr{}
 }
 
 // sweepEvery is the pace of housekeeping.

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// key names a connection. The container has one address per family, so the
-// family of remote says which one it is on.
+// key names a connection.
 type key struct {
 	remote       netip.Addr // as the container sees it
+	local        netip.Addr // the container's own address
 	rport, cport uint16     // remote's port, container's port
 }
 
@@ -141,7 +141,7 @@ func (s *Stack) tcp(p *packet) {
 	if !ok || p.fragment {
 		return
 	}
-	k := key{p.dst, h.dport, h.sport}
+	k := key{p.dst, p.src, h.dport, h.sport}
 	c := s.conns[k]
 	switch {
 	case c != nil:
@@ -186,7 +186,7 @@ func (s *Stack) accept(p *packet, k key, h *tcpHeader) {
 // route finds where a connection to port of a goes; from is the container's
 // own address.
 func (s *Stack) route(a, from netip.Addr, port uint16) (netip.AddrPort, bool) {
-	gateway := s.addr[from]
+	gateway := s.gateway(from)
 	if a == gateway && port == dnsPort {
 		return s.dns.current(), true
 	}
@@ -278,7 +278,7 @@ func (s *Stack) Inbound(fd int, client netip.AddrPort, port uint16) {
 
 func (s *Stack) inbound(fd int, client netip.AddrPort, port uint16) bool {
 	local, ok := s.local(client.Addr())
-	k := key{client.Addr(), client.Port(), port}
+	k := key{client.Addr(), local, client.Port(), port}
 	if _, taken := s.conns[k]; taken || !ok || len(s.conns) >= maxConns {
 		return false
 	}

@@ -243,7 +243,7 @@ func (s *Stack) reset(p *packet, h *tcpHeader) {
 	if h.flags&flagRST != 0 {
 		return
 	}
-	c := conn{s: s, key: key{p.dst, h.dport, h.sport}, local: p.src, scale: noScale, state: closed}
+	c := conn{s: s, key: key{p.dst, p.src, h.dport, h.sport}, local: p.src, scale: noScale, state: closed}
 	if h.flags&flagACK != 0 {
 		c.transmit(flagRST, h.ack, 0, 0)
 		return

@@ -75,7 +75,7 @@ func TestUnreachableHostIsSaidByICMP(t *testing.T) {
 	for errno, code := range map[unix.Errno]byte{unix.EHOSTUNREACH: 1, unix.ENETUNREACH: 0, unix.EACCES: 13} {
 		p := newPeer(t)
 		p.s.do(func() {
-			c := &conn{s: p.s, key: key{elsewhere, 80, 40000}, local: boxAddr, fd: -1, rcv: 1001}
+			c := &conn{s: p.s, key: key{elsewhere, boxAddr, 80, 40000}, local: boxAddr, fd: -1, rcv: 1001}
 			c.rejected(errno)
 		})
 		got, ok := p.read(protoICMP, time.Second)
