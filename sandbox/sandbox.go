@@ -298,6 +298,24 @@ func (s *Process) Resize(size Size) error {
 	return unix.IoctlSetWinsize(int(s.Console.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: size.Width, Row: size.Height})
 }
 
+// Limit changes the limits of a running container's control group.
+func (s *Container) Limit(resources *specs.LinuxResources) error {
+	limits, err := specconv.CreateCgroupConfig(&specconv.CreateOpts{
+		Spec: &specs.Spec{Linux: &specs.Linux{Resources: resources}}, RootlessCgroups: true,
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("convert limits: %w", err)
+	}
+	config := s.container.Config()
+	group := *config.Cgroups
+	group.Resources = limits.Resources
+	config.Cgroups = &group
+	if err := s.container.Set(config); err != nil {
+		return fmt.Errorf("set limits: %w", err)
+	}
+	return nil
+}
+
 // Destroy removes what libcontainer keeps of a container that has ended.
 func (s *Container) Destroy() error { return s.container.Destroy() }
 

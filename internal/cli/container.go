@@ -10,7 +10,7 @@ func containerCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			attachCommand(), createCommand(), execCommand(), inspectCommand(), killCommand(), logsCommand(), psCommand("ls"),
 			pauseCommand(true), containerPruneCommand(), removeCommand(), renameCommand(), restartCommand(),
-			runCommand(), startCommand(), stopCommand(), pauseCommand(false), waitCommand(),
+			runCommand(), startCommand(), statsCommand(), stopCommand(), topCommand(), pauseCommand(false), updateCommand(), waitCommand(),
 		},
 	}
 }

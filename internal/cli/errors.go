@@ -35,7 +35,8 @@ func (e *runError) Unwrap() error { return e.err }
 // creation marks an error as one before any program ran.
 func creation(err error) error {
 	var usage usageError
-	if err == nil || errors.As(err, &usage) {
+	var arity arityError
+	if err == nil || errors.As(err, &usage) || errors.As(err, &arity) {
 		return err
 	}
 	return &runError{125, err}
@@ -75,10 +76,7 @@ func report(words []string, err error) int {
 		dieAlike(int(code))
 		return int(code)
 	}
-	fmt.Fprintf(os.Stderr, "bryo: %s\n", oneLine(prefix(words, err)))
-	if cure := cureOf(err); cure != "" {
-		fmt.Fprintf(os.Stderr, "  %s\n", strings.ReplaceAll(cure, "\n", "\n  "))
-	}
+	complain(prefix(words, err), err)
 	var run *runError
 	var usage usageError
 	var arity arityError
@@ -91,6 +89,14 @@ func report(words []string, err error) int {
 		return 125
 	}
 	return 1
+}
+
+// complain prints one line, and the cure where there is one.
+func complain(text string, err error) {
+	fmt.Fprintf(os.Stderr, "bryo: %s\n", oneLine(text))
+	if cure := cureOf(err); cure != "" {
+		fmt.Fprintf(os.Stderr, "  %s\n", strings.ReplaceAll(cure, "\n", "\n  "))
+	}
 }
 
 func prefix(words []string, err error) string {
@@ -139,7 +145,10 @@ func printable(s string) string {
 func cureOf(err error) string {
 	var setup *userns.SetupError
 	var root *engine.RootError
+	var limit *engine.LimitError
 	switch {
+	case errors.As(err, &limit):
+		return strings.Join(limit.Cure, "\n")
 	case errors.As(err, &setup):
 		if errors.Is(setup, exec.ErrNotFound) {
 			return "install newuidmap and newgidmap: sudo apt-get install uidmap. See docs/hosts.md#newuidmap"

@@ -56,7 +56,7 @@ func each(c *cli.Context, do func(*engine.Engine, *engine.Container) error) erro
 			err = do(e, container)
 		}
 		if err != nil {
-			fmt.Fprintf(os.Stderr, "bryo: %s: %s\n", c.Command.Name, oneLine(err.Error()))
+			complain(c.Command.Name+": "+err.Error(), err)
 			failed = true
 			continue
 		}

@@ -117,6 +117,7 @@ func containerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},
 	}
 	flags = append(flags, healthFlags()...)
+	flags = append(append(flags, limitFlags()...), creationLimits()...)
 	return append(flags, laterFlags()...)
 }
 
@@ -139,14 +140,14 @@ func laterFlags() []cli.Flag {
 
 var (
 	laterBools  = []string{"publish-all", "P", "oom-kill-disable", "use-api-socket", "disable-content-trust"}
-	laterShort  = map[string]string{"publish": "p", "attach": "a", "memory": "m", "cpu-shares": "c"}
+	laterShort  = map[string]string{"publish": "p", "attach": "a"}
 	laterValues = []string{
-		"attach", "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-count", "cpu-percent", "cpu-period",
-		"cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems",
-		"device-cgroup-rule", "device-read-bps", "device-read-iops", "device-write-bps",
-		"device-write-iops", "expose", "gpus", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
-		"isolation", "kernel-memory", "link", "link-local-ip", "mac-address", "memory",
-		"memory-reservation", "memory-swap", "memory-swappiness", "network-alias", "pids-limit", "publish",
+		"attach", "cpu-count", "cpu-percent",
+		"cpu-rt-period", "cpu-rt-runtime",
+		"device-cgroup-rule",
+		"expose", "gpus", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
+		"isolation", "kernel-memory", "link", "link-local-ip", "mac-address",
+		"memory-swappiness", "network-alias", "publish",
 		"runtime", "storage-opt", "volume-driver", "volumes-from",
 	}
 )
@@ -438,7 +439,7 @@ func limitsOf(c *cli.Context, r *engine.RunRequest) error {
 		}
 		r.Host.Sysctls[key] = value
 	}
-	return nil
+	return readLimits(c, &r.Host.Limits)
 }
 
 func isolationOf(c *cli.Context, r *engine.RunRequest) error {

@@ -47,7 +47,10 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	var err error
+	err := checkLimits(&r.Host.Limits)
+	if err != nil {
+		return nil, err
+	}
 	if r.KeepID, err = parseUserNS(r.Host.UserNS); err != nil {
 		return nil, err
 	}

@@ -74,6 +74,11 @@ func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.F
 		return err
 	}
 	defer theirs.Close()
+	if start.Cgroup, err = placeFor(config, start.Foreground); err != nil {
+		control.Close()
+		e.discard(config)
+		return err
+	}
 	// Sent before the process exists: it finds its orders waiting.
 	if err := control.Send(supervisor.Message{Start: &start}); err != nil {
 		return fmt.Errorf("start supervisor: %w", err)

@@ -49,8 +49,12 @@ func (h *Host) Cgroups() Cgroup {
 		c.Writable = true
 		c.Controllers = strings.Fields(h.read(path.Join(mount, c.Dir, "cgroup.controllers")))
 	}
-	manager := fmt.Sprintf("/user.slice/user-%[1]d.slice/user@%[1]d.service", h.User.UID)
-	if h.exists(path.Join(mount, manager)) {
+	if h.User.UID == 0 && h.exists("run/systemd/system") && h.exists(systemBus) {
+		// Root asks the system's manager.
+		c.Bus, c.Controllers = "/"+systemBus, strings.Fields(h.read(path.Join(mount, "cgroup.controllers")))
+		return c
+	}
+	if manager := h.manager(); h.exists(path.Join(mount, manager)) {
 		c.UserManager = manager
 		c.Bus = h.sessionBus()
 		if c.Bus != "" {
@@ -58,6 +62,13 @@ func (h *Host) Cgroups() Cgroup {
 		}
 	}
 	return c
+}
+
+const systemBus = "run/dbus/system_bus_socket"
+
+// manager is the group of the user's own systemd.
+func (h *Host) manager() string {
+	return fmt.Sprintf("/user.slice/user-%[1]d.slice/user@%[1]d.service", h.User.UID)
 }
 
 // cgroupMode tells v2 alone from a v1 tree with v2 beside it (hybrid) by what
@@ -138,10 +149,5 @@ func (h *Host) judgeControllers(f *Feature, c Cgroup) {
 	f.State = Degraded
 	f.Detail += "; not delegated: " + strings.Join(absent, " ")
 	f.Without = "limits that need " + strings.Join(absent, " or ") + " are refused"
-	f.Cure = []string{
-		"sudo mkdir -p /etc/systemd/system/user@.service.d",
-		`printf '[Service]\nDelegate=cpu cpuset io memory pids\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf`,
-		"sudo systemctl daemon-reload",
-		"log out and in again",
-	}
+	f.Cure = delegation
 }

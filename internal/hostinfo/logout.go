@@ -17,7 +17,7 @@ func Logout(root fs.FS, user string, uid int) (why, cure string) {
 	own, _ := fs.ReadFile(root, "proc/self/cgroup")
 	switch manager := "user@" + strconv.Itoa(uid) + ".service"; {
 	case strings.Contains(string(own), "/"+manager):
-		if _, err := fs.Stat(root, "var/lib/systemd/linger/"+user); err != nil {
+		if !Lingers(root, user) {
 			return "no lingering for this user", "loginctl enable-linger"
 		}
 	case strings.Contains(string(own), "/session-") && killsSessions(root, user):

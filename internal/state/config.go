@@ -78,6 +78,7 @@ type Host struct {
 	Security   Security          `json:"security"`
 	Sysctls    map[string]string `json:"sysctls,omitempty"`
 	Ulimits    []Ulimit          `json:"ulimits,omitempty"`
+	Limits     Limits            `json:"limits,omitzero"`
 	OOMScore   *int              `json:"oomScoreAdj,omitempty"`
 	Init       bool              `json:"init,omitempty"`
 

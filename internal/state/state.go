@@ -361,6 +361,8 @@ type Status struct {
 	Health     *Health          `json:"health,omitempty"`
 	// StoppedByUser: stop or kill ended it; "unless-stopped" does not start it again.
 	StoppedByUser bool `json:"stoppedByUser,omitempty"`
+	// Cgroup is the container's own control group below the mount; empty: it has none.
+	Cgroup string `json:"cgroup,omitempty"`
 }
 
 // Health is what the health check found, docker's fields.

@@ -18,6 +18,7 @@ import (
 	"bryo/internal/trace"
 	"bryo/rootfs/volume"
 	"bryo/sandbox"
+	"bryo/sandbox/cgroup"
 )
 
 // supervisor is one container's life: started, perhaps restarted, ended.
@@ -36,7 +37,8 @@ type supervisor struct {
 	stopped bool // by the user: no restart
 	health  *monitor
 
-	tree      *tree // mounted once, for all restarts
+	tree      *tree        // mounted once, for all restarts
+	group     cgroup.Group // the container's own, if it has one
 	killedBy  atomic.Int32
 	removed   bool
 	detached  atomic.Bool
@@ -111,6 +113,7 @@ func (s *supervisor) launch(first *client) error {
 	if err := s.enlist(); err != nil {
 		return err
 	}
+	placed := s.findPlace()
 	var err error
 	if s.tree, err = s.mountTree(); err != nil {
 		return err
@@ -118,6 +121,9 @@ func (s *supervisor) launch(first *client) error {
 	s.forbidNamespaces()
 	trace.Mark("tree mounted")
 	if s.outputs.log, err = s.openLog(); err != nil {
+		return err
+	}
+	if err := <-placed; err != nil {
 		return err
 	}
 	return s.startProgram(first, s.start.Size)
@@ -222,7 +228,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	s.killedBy.Store(0)
 	s.change(func(st *state.Status) {
 		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
-		st.StoppedByUser = false
+		st.StoppedByUser, st.Cgroup = false, s.group.Path
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
 		st.Health = s.firstHealth()
 	})
@@ -279,6 +285,7 @@ func (s *supervisor) waitProgram() int {
 				code = 128 + int(sig)
 			}
 			stdio.drain()
+			s.noteOutOfMemory()
 			_ = box.Destroy()
 			s.mu.Lock()
 			s.sandbox = nil

@@ -13,6 +13,7 @@ import (
 
 	"bryo/internal/state"
 	"bryo/sandbox"
+	"bryo/sandbox/cgroup"
 )
 
 // Role is the name under which the supervisor's process starts.
@@ -61,6 +62,8 @@ type Start struct {
 	Foreground bool `json:"foreground,omitempty"`
 	// Output: with Foreground, what the user wants to see.
 	Output Attach `json:"output,omitzero"`
+	// Cgroup is how the container gets a control group of its own.
+	Cgroup cgroup.Way `json:"cgroup,omitzero"`
 }
 
 // Attach joins a client's files to the container: descriptor 0, if it is there,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strconv"
 	"syscall"
 	"time"
@@ -400,6 +401,11 @@ func (s *supervisor) reload() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.sandbox != nil && s.group.Path != "" && !reflect.DeepEqual(config.Host.Limits, s.config.Host.Limits) {
+		if err := s.sandbox.Limit(s.resources(config)); err != nil {
+			return err
+		}
+	}
 	s.config = config
 	return nil
 }

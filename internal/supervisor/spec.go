@@ -43,9 +43,10 @@ func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 			OOMScoreAdj:     c.Host.OOMScore,
 		},
 		Linux: &specs.Linux{
-			Namespaces: namespaces(c),
-			Sysctl:     c.Host.Sysctls,
-			Resources:  &specs.LinuxResources{},
+			Namespaces:  namespaces(c),
+			Sysctl:      c.Host.Sysctls,
+			CgroupsPath: s.group.Path,
+			Resources:   s.resources(c),
 		},
 	}
 	if keep := c.Host.KeepID; keep != nil {
