@@ -192,6 +192,7 @@ func verbs() []definition {
 	return []definition{
 		{"attach", attachCommand},
 		{"container", containerCommand},
+		{"cp", copyCommand},
 		{"create", createCommand},
 		{"doctor", doctorCommand},
 		{"events", eventsCommand},

@@ -8,7 +8,7 @@ func containerCommand() *cli.Command {
 		Name:  "container",
 		Usage: "manage containers",
 		Subcommands: []*cli.Command{
-			attachCommand(), createCommand(), execCommand(), inspectCommand(), killCommand(), logsCommand(), psCommand("ls"),
+			attachCommand(), copyCommand(), createCommand(), execCommand(), inspectCommand(), killCommand(), logsCommand(), psCommand("ls"),
 			pauseCommand(true), containerPruneCommand(), removeCommand(), renameCommand(), restartCommand(),
 			runCommand(), startCommand(), statsCommand(), stopCommand(), topCommand(), pauseCommand(false), updateCommand(), waitCommand(),
 		},

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"os"
+	"strings"
 
 	"bryo/internal/images"
 	"bryo/rootfs/image"
@@ -17,9 +18,13 @@ func (e *Engine) callWith(op string, args, result any, stdin, stdout *os.File) e
 	if err := e.ready(); err != nil {
 		return err
 	}
-	return images.Call(images.Host{
-		Root: e.Root, Mapping: e.mapping(), Debug: e.debug, Env: roleEnv(), Stdin: stdin, Stdout: stdout,
-	}, op, args, result)
+	host := e.host()
+	host.Stdin, host.Stdout = stdin, stdout
+	return images.Call(host, op, args, result)
+}
+
+func (e *Engine) host() images.Host {
+	return images.Host{Root: e.Root, Mapping: e.mapping(), Debug: e.debug, Env: roleEnv()}
 }
 
 // roleEnv is what a role may see of the user's environment: where things are,
@@ -112,7 +117,8 @@ func (e *Engine) PruneImages(args images.PruneArgs) (*images.PruneResult, error)
 func (e *Engine) Load(args images.LoadArgs) (*images.LoadResult, error) {
 	var result images.LoadResult
 	err := e.callWith(images.OpLoad, args, &result, os.Stdin, nil)
-	for _, name := range result.Loaded {
+	for _, line := range result.Loaded {
+		_, name, _ := strings.Cut(line, ": ")
 		e.announceImage("load", name, name)
 	}
 	return &result, err

@@ -36,6 +36,11 @@ const (
 	OpMapped          = "mapped"
 	OpManifest        = "manifest"
 	OpVerify          = "verify"
+	OpCopyOut         = "copy-out"
+	OpCopyIn          = "copy-in"
+	OpChanges         = "changes"
+	OpExport          = "export"
+	OpCommit          = "commit"
 )
 
 // Request is what the role reads from its first descriptor.
@@ -171,9 +176,14 @@ type Host struct {
 	Mapping userns.Mapping
 	Debug   bool
 	Env     []string
-	Stdin   *os.File // for load and import
-	Stdout  *os.File // for save
+	Stdin   *os.File   // for load and import
+	Stdout  *os.File   // for save, export and what is copied out of a container
+	Files   []*os.File // TreeFile first
 }
+
+// TreeFile is the descriptor of a running container's root in the role, if the
+// arguments say that there is one.
+const TreeFile = userns.FirstFile + 2
 
 // Call runs one operation in a new image role process and decodes its result
 // into result. The role draws progress on the caller's stderr.
@@ -202,7 +212,7 @@ func Call(h Host, op string, args, result any) error {
 	}
 	defer answer.Close()
 	cmd, err := userns.Start(userns.Command{
-		Role: Role, Env: h.Env, Files: []*os.File{in, out}, Mapping: h.Mapping,
+		Role: Role, Env: h.Env, Files: append([]*os.File{in, out}, h.Files...), Mapping: h.Mapping,
 		Stdin: h.Stdin, Stdout: h.Stdout, Stderr: os.Stderr, DieWithParent: true,
 	})
 	in.Close()

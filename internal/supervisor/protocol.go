@@ -42,6 +42,8 @@ type Message struct {
 	Resume bool    `json:"resume,omitempty"`
 	Wait   string  `json:"wait,omitempty"` // not-running, next-exit, removed, healthy
 	Reload bool    `json:"reload,omitempty"`
+	Tree   string  `json:"tree,omitempty"` // inside or image; the answer carries its root
+	Hold   bool    `json:"hold,omitempty"` // paused for as long as the connection lasts
 
 	Started *Started `json:"started,omitempty"`
 	Exited  *Exited  `json:"exited,omitempty"`
@@ -123,6 +125,12 @@ const (
 	WaitNextExit   = "next-exit"
 	WaitRemoved    = "removed"
 	WaitHealthy    = "healthy"
+)
+
+// Trees that a client may ask for.
+const (
+	TreeInside = "inside" // as the container sees it, volumes and mounts included
+	TreeImage  = "image"  // image and changes alone
 )
 
 // SocketPath is where a container's supervisor listens.

@@ -79,6 +79,7 @@ type session struct {
 	control *Control
 	client  *client
 	exec    *execution
+	held    bool // paused by this client, for as long as it is there
 }
 
 func (c *session) handle(m Message, files []*os.File) error {
@@ -105,6 +106,10 @@ func (c *session) handle(m Message, files []*os.File) error {
 			return err
 		}
 		return c.control.Send(Message{Done: true})
+	case m.Tree != "":
+		return c.giveTree(m.Tree)
+	case m.Hold:
+		return c.hold()
 	case m.Detach:
 		c.end()
 	}
@@ -114,6 +119,10 @@ func (c *session) handle(m Message, files []*os.File) error {
 
 // end takes a client away from the container's outputs.
 func (c *session) end() {
+	if c.held {
+		c.held = false
+		_ = c.freeze(false)
+	}
 	if c.exec != nil {
 		c.exec.leave() // the process runs on, as docker's does
 	}
@@ -418,6 +427,8 @@ func (s *supervisor) freeze(stop bool) error {
 	switch {
 	case box == nil:
 		return errNotRunning
+	case s.config.Host.PID != "" && s.config.Host.PID != "private":
+		return errors.New("the container's processes are not in a pid namespace of their own: who else would stop cannot be told")
 	case stop && phase == state.Paused:
 		return errors.New("container is already paused")
 	case !stop && phase != state.Paused:

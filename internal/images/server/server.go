@@ -77,6 +77,9 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		images.OpMapped: mapped,
 		images.OpVerify: verify,
 
+		images.OpCopyOut: copyOut,
+		images.OpCopyIn:  copyIn,
+
 		images.OpContainerRemove: removeContainer,
 		images.OpVolumeRemove:    removeVolumes,
 		images.OpVolumePrune:     pruneVolumes,
@@ -85,7 +88,7 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		return nil, fmt.Errorf("image role: unknown operation %q", r.request.Op)
 	}
 	switch r.request.Op {
-	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove:
+	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpCopyOut, images.OpCopyIn:
 		return operation(ctx, r) // these need no image store
 	}
 	options := store.Options{

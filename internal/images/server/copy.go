@@ -1,0 +1,182 @@
+package server
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/internal/images"
+	"bryo/internal/state"
+	"bryo/rootfs/files"
+	"bryo/rootfs/mount/inroot"
+)
+
+// copyOut writes a file or directory of a container to standard output: one line
+// that says what it is, then an archive.
+func copyOut(ctx context.Context, r *role) (any, error) {
+	a, c, err := copyArgs(r)
+	if err != nil {
+		return nil, err
+	}
+	v, err := r.view(c, a.Running, false)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	source, err := files.Inside(v.root).Source(a.Path, a.Follow)
+	if err != nil {
+		return nil, missing(err, a.Path, c)
+	}
+	defer source.Close()
+	out := bufio.NewWriterSize(os.Stdout, 256<<10)
+	if !a.Bare {
+		if err := json.NewEncoder(out).Encode(images.Copied{Name: source.Name, Dir: source.Dir}); err != nil {
+			return nil, err
+		}
+	}
+	ids := idsOf(c)
+	w := files.Writer{Tar: tar.NewWriter(out), Owner: ids.inside}
+	if err := w.Tree(ctx, source.FD, source.Name); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return nil, out.Flush()
+}
+
+// copyIn unpacks the archive on standard input in a container.
+func copyIn(ctx context.Context, r *role) (any, error) {
+	a, c, err := copyArgs(r)
+	if err != nil {
+		return nil, err
+	}
+	v, err := r.view(c, a.Running, true)
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	target, err := files.Inside(v.root).Target(a.Path)
+	if err != nil {
+		return nil, missing(err, path.Dir(a.Path), c)
+	}
+	defer target.Close()
+	place, err := placeOf(target, a)
+	if err != nil {
+		return nil, err
+	}
+	options := files.ExtractOptions{Owner: idsOf(c).owner(r.request.Single, a.Archive || a.Name == "")}
+	if a.Name == "" {
+		options.Follow = func(dir string) (int, error) {
+			return inroot.Open(v.root, a.Path+"/"+dir, unix.O_PATH|unix.O_DIRECTORY)
+		}
+	}
+	err = files.Extract(ctx, tar.NewReader(bufio.NewReaderSize(os.Stdin, 256<<10)), place, options)
+	return nil, readOnly(err, c, a.Path)
+}
+
+func placeOf(target *files.Target, a images.CopyArgs) (files.Place, error) {
+	if a.Name == "" && !target.Dir {
+		return files.Place{}, fmt.Errorf("destination %q must be a directory", a.Path)
+	}
+	return target.Place(a.Name, a.Dir)
+}
+
+func copyArgs(r *role) (images.CopyArgs, *state.Config, error) {
+	a, err := args[images.CopyArgs](r)
+	if err != nil {
+		return a, nil, err
+	}
+	c, err := state.Open(r.request.Root).Load(a.ID)
+	return a, c, err
+}
+
+// missing has docker's words for a path that is not there.
+func missing(err error, name string, c *state.Config) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("Could not find the file %s in container %s", name, c.Name)
+	}
+	return err
+}
+
+func readOnly(err error, c *state.Config, name string) error {
+	if !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	if c.Host.ReadOnly {
+		return fmt.Errorf("container rootfs or mounted volume is marked read-only: %s", name)
+	}
+	return fmt.Errorf("mounted volume is marked read-only: %s", name)
+}
+
+// ids translates owners between the disk, as this namespace sees it, and the
+// container: the same, but for keep-id.
+type ids struct{ c *state.Config }
+
+func idsOf(c *state.Config) ids { return ids{c} }
+
+// inside is a disk's owner as the container knows it.
+func (i ids) inside(uid, gid uint32) (uint32, uint32) {
+	keep := i.c.Host.KeepID
+	if keep == nil {
+		return uid, gid
+	}
+	for _, r := range keep.UIDs {
+		if uid >= r.Outside && uid-r.Outside < r.Count {
+			uid = r.Inside + uid - r.Outside
+			break
+		}
+	}
+	for _, r := range keep.GIDs {
+		if gid >= r.Outside && gid-r.Outside < r.Count {
+			gid = r.Inside + gid - r.Outside
+			break
+		}
+	}
+	return uid, gid
+}
+
+// owner decides whose a copied file becomes: root's, or whose the archive says.
+// With one id there is no choice.
+func (i ids) owner(single, archive bool) func(*tar.Header) (int, int, error) {
+	return func(h *tar.Header) (int, int, error) {
+		if single {
+			return 0, 0, nil
+		}
+		uid, gid := 0, 0
+		if archive {
+			uid, gid = h.Uid, h.Gid
+		}
+		return i.disk(uid, gid)
+	}
+}
+
+func (i ids) disk(uid, gid int) (int, int, error) {
+	keep := i.c.Host.KeepID
+	if keep == nil {
+		return uid, gid, nil
+	}
+	diskUID, diskGID := -1, -1
+	for _, r := range keep.UIDs {
+		if int64(uid) >= int64(r.Inside) && int64(uid)-int64(r.Inside) < int64(r.Count) {
+			diskUID = int(r.Outside) + uid - int(r.Inside)
+		}
+	}
+	for _, r := range keep.GIDs {
+		if int64(gid) >= int64(r.Inside) && int64(gid)-int64(r.Inside) < int64(r.Count) {
+			diskGID = int(r.Outside) + gid - int(r.Inside)
+		}
+	}
+	if diskUID < 0 || diskGID < 0 {
+		return 0, 0, fmt.Errorf("owner %d:%d has no place in the container's map", uid, gid)
+	}
+	return diskUID, diskGID, nil
+}
