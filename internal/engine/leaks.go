@@ -53,20 +53,63 @@ func (e *Engine) containerOf(pid int) string {
 	if err != nil {
 		return "" // not ours, or gone
 	}
-	const mark = "/containers/"
-	for rest := data; ; {
-		at := bytes.Index(rest, []byte(mark))
-		if at < 0 {
-			return ""
-		}
-		id, _, _ := strings.Cut(string(rest[at+len(mark):min(len(rest), at+len(mark)+65)]), "/")
-		// The path may begin at the root of its file system, not at ours.
-		before := string(rest[bytes.LastIndexAny(rest[:at], " =:")+1 : at])
-		if state.IsID(id) && before != "" && strings.HasSuffix(e.Root, before) {
+	home := placeOf(e.Root)
+	for line := range bytes.Lines(data) {
+		if id := home.container(string(line), e.Root); id != "" {
 			return id
 		}
-		rest = rest[at+len(mark):]
 	}
+	return ""
+}
+
+// place is where a directory lies in its file system, in the terms of
+// /proc/PID/mountinfo: a mount of a file below it names these, whatever it is
+// called in the namespace of the mount.
+type place struct{ device, path string }
+
+// placeOf finds the place by the mount that is nearest above dir.
+func placeOf(dir string) (p place) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return p
+	}
+	nearest := -1
+	for line := range bytes.Lines(data) {
+		fields := strings.Fields(string(line))
+		if len(fields) < 5 {
+			continue
+		}
+		point := unescape.Replace(fields[4])
+		below, found := strings.CutPrefix(dir+"/", strings.TrimSuffix(point, "/")+"/")
+		if found && len(point) >= nearest { // the later one hides the earlier
+			nearest, p = len(point), place{fields[2], filepath.Join(unescape.Replace(fields[3]), below)}
+		}
+	}
+	return p
+}
+
+// unescape undoes what the kernel does to names in mountinfo.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+// container is the ID in a line of mountinfo: of a bind mount by its place, of an
+// overlay by the name of its upper directory.
+func (p place) container(line, root string) string {
+	const mark = "/containers/"
+	fields := strings.Fields(line)
+	if len(fields) < 5 {
+		return ""
+	}
+	rest, found := strings.CutPrefix(unescape.Replace(fields[3]), strings.TrimSuffix(p.path, "/")+mark)
+	if !found || fields[2] != p.device {
+		if _, rest, found = strings.Cut(unescape.Replace(line), "upperdir="+root+mark); !found {
+			return ""
+		}
+	}
+	id, _, _ := strings.Cut(rest, "/")
+	if !state.IsID(id) {
+		return ""
+	}
+	return id
 }
 
 // supervised: somebody answers for the container's processes, or is about to.

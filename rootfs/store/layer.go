@@ -180,11 +180,16 @@ type layerStream struct {
 	ended    bool         // the source gave all it has
 	failure  error        // of the source
 	passed   atomic.Int64 // like fetched, for readers on the way
-	once     sync.Once
+	closed   atomic.Bool
 	uncancel func() bool
 }
 
-func (l *layerStream) closeSource() { l.once.Do(func() { l.source.Close() }) }
+// closeSource ends a read that waits. That it fails then is nobody's cause.
+func (l *layerStream) closeSource() {
+	if l.closed.CompareAndSwap(false, true) {
+		l.source.Close()
+	}
+}
 
 // open starts the stream: from a layer of the store with the same contents if
 // there is one, else from where the image comes from.
@@ -246,7 +251,7 @@ func (r *limited) Read(p []byte) (int, error) {
 	l.passed.Add(int64(n))
 	if err == io.EOF {
 		l.ended = true
-	} else if err != nil {
+	} else if err != nil && !l.closed.Load() {
 		l.failure = err
 	}
 	return n, err

@@ -24,6 +24,7 @@ const (
 	lockImports = 0 // shared by every import; exclusive to remove layers that no image has
 	lockHeal    = 1 // exclusive while one process mends
 	lockStaging = 2 // shared while the library makes a staging directory; exclusive to judge them
+	lockReserve = 3 // shared by those who remove images; exclusive to take the space for it back
 	lockLayers  = 1 << 20
 )
 

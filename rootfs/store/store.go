@@ -26,6 +26,9 @@ type Options struct {
 	NoOverlay bool
 	// Parallel is how many layers are fetched and unpacked at once; 0 for 3.
 	Parallel int
+	// Removing is set to remove images: the space that the store holds for it is
+	// free until Close.
+	Removing bool
 	Limits   unpack.Limits
 	// InUse names the containers that use an image; nil for none. It is called
 	// with images.lock held exclusively.
@@ -39,6 +42,7 @@ type Store struct {
 	options Options
 	storage storage.Store
 	locks   *locks
+	reserve func()         // takes the space for removing back; nil when it is held
 	unpack  unpack.Options // owners and whiteouts; the rest is filled in for each layer
 }
 
@@ -49,30 +53,51 @@ func Open(root string, options Options) (*Store, error) {
 		return nil, err
 	}
 	isolate()
-	runRoot, err := runRoot(root)
-	if err != nil {
-		return nil, err
-	}
 	locks, err := openLocks(root)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{root: root, options: options, locks: locks}
-	if err := s.owners(); err != nil {
-		return nil, err
+	if options.Removing {
+		if s.reserve, err = s.releaseReserve(); err != nil {
+			return nil, err
+		}
 	}
-	s.storage, err = storage.GetStore(storage.StoreOptions{
-		RunRoot: runRoot, GraphRoot: filepath.Join(root, "storage"), GraphDriverName: "overlay", GraphDriverOptions: driverOptions(options),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open image store %s: %w", root, err)
+	if err := s.open(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	s.heal()
+	if s.reserve == nil {
+		s.holdReserve()
+	}
 	return s, nil
 }
 
+// open opens the storage library's store.
+func (s *Store) open() error {
+	if err := s.owners(); err != nil {
+		return err
+	}
+	runRoot, err := runRoot(s.root)
+	if err != nil {
+		return err
+	}
+	s.storage, err = storage.GetStore(storage.StoreOptions{
+		RunRoot: runRoot, GraphRoot: filepath.Join(s.root, "storage"), GraphDriverName: "overlay", GraphDriverOptions: driverOptions(s.options),
+	})
+	if err != nil {
+		return fmt.Errorf("open image store %s: %w", s.root, err)
+	}
+	return nil
+}
+
 // Close releases the store's descriptors. Nothing needs it for its data.
-func (s *Store) Close() error { return s.locks.close() }
+func (s *Store) Close() error {
+	if s.reserve != nil {
+		s.reserve()
+	}
+	return s.locks.close()
+}
 
 // Root is the data root.
 func (s *Store) Root() string { return s.root }

@@ -95,6 +95,7 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		SingleUID: r.request.Single,
 		NoOverlay: mount.OverlaySupported(r.request.Root) != nil,
 		InUse:     usedBy(r.request.Root),
+		Removing:  r.request.Op == images.OpRemove || r.request.Op == images.OpPrune,
 	}
 	var err error
 	if r.store, err = store.Open(r.request.Root, options); err != nil {
