@@ -53,7 +53,7 @@ func (e *Engine) containerOf(pid int) string {
 	if err != nil {
 		return "" // not ours, or gone
 	}
-	home := placeOf(e.Root)
+	home := locationOf(e.Root)
 	for line := range bytes.Lines(data) {
 		if id := home.container(string(line), e.Root); id != "" {
 			return id
@@ -62,13 +62,13 @@ func (e *Engine) containerOf(pid int) string {
 	return ""
 }
 
-// place is where a directory lies in its file system, in the terms of
+// location is where a directory lies in its file system, in the terms of
 // /proc/PID/mountinfo: a mount of a file below it names these, whatever it is
 // called in the namespace of the mount.
-type place struct{ device, path string }
+type location struct{ device, path string }
 
-// placeOf finds the place by the mount that is nearest above dir.
-func placeOf(dir string) (p place) {
+// locationOf finds it by the mount that is nearest above dir.
+func locationOf(dir string) (p location) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return p
@@ -82,7 +82,7 @@ func placeOf(dir string) (p place) {
 		point := unescape.Replace(fields[4])
 		below, found := strings.CutPrefix(dir+"/", strings.TrimSuffix(point, "/")+"/")
 		if found && len(point) >= nearest { // the later one hides the earlier
-			nearest, p = len(point), place{fields[2], filepath.Join(unescape.Replace(fields[3]), below)}
+			nearest, p = len(point), location{fields[2], filepath.Join(unescape.Replace(fields[3]), below)}
 		}
 	}
 	return p
@@ -93,7 +93,7 @@ var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\13
 
 // container is the ID in a line of mountinfo: of a bind mount by its place, of an
 // overlay by the name of its upper directory.
-func (p place) container(line, root string) string {
+func (p location) container(line, root string) string {
 	const mark = "/containers/"
 	fields := strings.Fields(line)
 	if len(fields) < 5 {

@@ -7,9 +7,9 @@ import (
 
 // A process is a container's of this data root if it has mounted a file at this
 // root's place on this root's device: two roots on two devices may look alike.
-func TestPlace(t *testing.T) {
+func TestLocation(t *testing.T) {
 	id := strings.Repeat("0a", 32)
-	home := place{"0:42", "/root"}
+	home := location{"0:42", "/root"}
 	for name, test := range map[string]struct{ line, want string }{
 		"bind mount":       {"900 800 0:42 /root/containers/" + id + "/hosts /etc/hosts rw - tmpfs tmpfs rw", id},
 		"other device":     {"900 800 0:43 /root/containers/" + id + "/hosts /etc/hosts rw - tmpfs tmpfs rw", ""},
@@ -23,7 +23,7 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	if p := placeOf("/proc/self"); p.path != "/self" || p.device == "" {
+	if p := locationOf("/proc/self"); p.path != "/self" || p.device == "" {
 		t.Errorf("place of /proc/self: %+v", p)
 	}
 }
