@@ -1,8 +1,10 @@
 package network
 
 import (
+	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,4 +53,22 @@ func NewNamespace() (*os.File, error) {
 	}()
 	r := <-done
 	return r.file, r.err
+}
+
+// OpenToUsers lets everybody in the namespace send pings and bind any port, as
+// docker's containers may: nothing there is the host's. groups is how many group
+// ids the container has, from 0 up; the kernel takes no others.
+func OpenToUsers(ns *os.File, groups uint32) error {
+	settings := map[string]string{
+		"ping_group_range":           "0 " + strconv.FormatUint(uint64(max(groups, 1)-1), 10),
+		"ip_unprivileged_port_start": "0",
+	}
+	return OnNamespace(int(ns.Fd()), func() error {
+		for name, value := range settings {
+			if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0); err != nil {
+				return fmt.Errorf("open network namespace to its users: %w", err)
+			}
+		}
+		return nil
+	})
 }

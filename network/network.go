@@ -119,6 +119,9 @@ func (s *still) Close() error {
 	return nil
 }
 
+// TUN is the device that the default network needs.
+const TUN = stack.TUN
+
 // Default is the user-mode network stack, one per container.
 type Default struct{}
 

@@ -35,6 +35,9 @@ type Config struct {
 	Init     bool        // keep a reaper as PID 1
 	Single   bool        // the namespace has one id: setgroups is denied
 	Owner    Owner       // the invoking user's ids inside
+	// Wire is called once the namespaces are there, with the process that is to
+	// become the first; nil: nothing to do. Nothing of the user's runs yet.
+	Wire func(pid int) error
 
 	// The container's descriptors 0, 1 and 2. With a terminal they are unused.
 	Stdin, Stdout, Stderr *os.File
@@ -135,6 +138,10 @@ func convert(c Config) (*configs.Config, error) {
 	// No device cgroup: a user namespace cannot make device nodes, and may not
 	// load the program that would judge them.
 	config.Cgroups.Resources.Devices = nil
+	if c.Wire != nil {
+		hook := configs.NewFunctionHook(func(s *specs.State) error { return c.Wire(s.Pid) })
+		config.Hooks = configs.Hooks{configs.CreateRuntime: {hook}}
+	}
 	return config, nil
 }
 

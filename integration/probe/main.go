@@ -23,6 +23,7 @@ func main() {
 		"args": args, "env": environment, "fds": descriptors, "status": status, "exit": exit, "kill": killSelf,
 		"spew": spew, "cat": cat, "size": size, "signals": signals, "calls": calls, "sockets": sockets, "limits": limits,
 		"mounts": mounts, "hello": hello,
+		"dial": dial, "talk": talk, "peer": peer, "ping": ping, "resolve": resolve, "connects": connects,
 	}
 	verb := "hello"
 	if len(os.Args) > 1 {

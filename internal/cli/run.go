@@ -92,7 +92,7 @@ func containerFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "log-opt", Usage: "option of the log driver (`KEY=VALUE`)"},
 		&cli.StringSliceFlag{Name: "mount", Usage: "attach a mount (type=bind|volume|tmpfs,…)"},
 		&cli.StringFlag{Name: "name", Usage: "name the container"},
-		&cli.StringFlag{Name: "network", Aliases: []string{"net"}, Usage: "network: none or host"},
+		&cli.StringSliceFlag{Name: "network", Aliases: []string{"net"}, Usage: "network: default[:host-loopback,metadata,mtu=N], none or host"},
 		&cli.IntFlag{Name: "oom-score-adj", Usage: "adjust the host's OOM preference (-1000 to 1000)"},
 		&cli.StringFlag{Name: "pid", Usage: "PID namespace: private or host"},
 		&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
@@ -194,11 +194,8 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 			r.Entrypoint = []string{entry}
 		}
 	}
-	if c.String("network") == "" {
-		fmt.Fprintln(c.App.ErrWriter, "bryo: no network in the container (--network none, the default until networks come; --network host shares the host's)")
-	}
 	for _, fill := range []func(*cli.Context, *engine.RunRequest) error{
-		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf,
+		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf, networkOf,
 	} {
 		if err := fill(c, r); err != nil {
 			return nil, err
@@ -453,7 +450,6 @@ func isolationOf(c *cli.Context, r *engine.RunRequest) error {
 		{"ipc", &h.IPC, []string{"", "private", "none", "shareable", "host"}},
 		{"uts", &h.UTS, []string{"", "private", "host"}},
 		{"cgroupns", &h.CgroupNS, []string{"", "private", "host"}},
-		{"network", &h.Network, []string{"", "none", "host"}},
 	} {
 		*ns.to = c.String(ns.flag)
 		if !contains(ns.ok, *ns.to) {
@@ -464,8 +460,6 @@ func isolationOf(c *cli.Context, r *engine.RunRequest) error {
 		return usageError("conflicting options: hostname and the UTS mode")
 	}
 	h.UserNS = c.String("userns")
-	h.AddHosts, h.DNS = c.StringSlice("add-host"), c.StringSlice("dns")
-	h.DNSSearch, h.DNSOptions = c.StringSlice("dns-search"), c.StringSlice("dns-option")
 	h.Privileged, h.CapAdd, h.CapDrop = c.Bool("privileged"), c.StringSlice("cap-add"), c.StringSlice("cap-drop")
 	return nil
 }

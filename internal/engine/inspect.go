@@ -155,28 +155,6 @@ type InspectConfig struct {
 	StopTimeout  *int   `json:",omitempty"`
 }
 
-// InspectNetwork is docker's NetworkSettings.
-type InspectNetwork struct {
-	SandboxKey  string
-	Ports       map[string][]InspectPort
-	Gateway     string
-	IPAddress   string
-	IPPrefixLen int
-	MacAddress  string
-	Networks    map[string]InspectEndpoint
-}
-
-// InspectEndpoint is the container in one network.
-type InspectEndpoint struct {
-	Gateway             string
-	IPAddress           string
-	IPPrefixLen         int
-	GlobalIPv6Address   string
-	GlobalIPv6PrefixLen int
-	MacAddress          string
-	Aliases             []string
-}
-
 // Inspect describes a container in docker's terms.
 func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
 	dir := e.containers().Path(c.ID)
@@ -189,10 +167,8 @@ func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
 			"LowerDir": strings.Join(c.Image.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),
 			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "root"),
 		}},
-		Config: inspectConfig(c),
-		NetworkSettings: InspectNetwork{
-			Ports: map[string][]InspectPort{}, Networks: map[string]InspectEndpoint{c.Host.Network: {}},
-		},
+		Config:          inspectConfig(c),
+		NetworkSettings: inspectNetworks(c),
 	}
 	if c.Host.Log.InFiles() {
 		out.LogPath = logs.Path(e.LogDir(c))
@@ -231,7 +207,7 @@ func inspectState(c *Container) InspectState {
 func inspectHost(c *Container) InspectHost {
 	h := c.Host
 	out := InspectHost{
-		LogConfig: InspectLog{Type: h.Log.Driver, Config: h.Log.Options}, NetworkMode: h.Network,
+		LogConfig: InspectLog{Type: h.Log.Driver, Config: h.Log.Options}, NetworkMode: state.ShownNetwork(h.Network),
 		PortBindings: map[string][]InspectPort{}, RestartPolicy: InspectRestart{Name: h.Restart.Name, MaximumRetryCount: h.Restart.Max},
 		AutoRemove: h.Remove, CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: orPrivate(h.CgroupNS),
 		Dns: h.DNS, DnsOptions: h.DNSOptions, DnsSearch: h.DNSSearch, ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,

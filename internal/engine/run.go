@@ -267,7 +267,7 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 		}
 	}
 	if h.Network == "" {
-		h.Network = "none"
+		h.Network, h.Networks = state.NetworkDefault, []state.Network{{Name: state.NetworkDefault}}
 	}
 	labels := map[string]string{}
 	for k, v := range from.Labels {

@@ -218,6 +218,7 @@ func (s *session) follow() (int, error) {
 				return e.m.Exited.Code, nil
 			case e.m.Started != nil:
 				s.starting = false
+				warn(e.m.Started)
 				for _, sig := range pending {
 					s.pass(sig)
 				}
@@ -254,5 +255,12 @@ func (s *session) pass(sig os.Signal) {
 	default:
 		forwarded = sig.(syscall.Signal)
 		_ = s.control.Send(supervisor.Message{Signal: int(forwarded)})
+	}
+}
+
+// warn says on stderr what a start had to do without.
+func warn(started *supervisor.Started) {
+	if started != nil && started.Warning != "" {
+		fmt.Fprintln(os.Stderr, "bryo:", started.Warning)
 	}
 }

@@ -62,6 +62,7 @@ func (e *Engine) Background(config *state.Config) error {
 	case m.Failed != nil:
 		return m.Failed
 	}
+	warn(m.Started)
 	return nil
 }
 

@@ -82,17 +82,19 @@ type Host struct {
 	OOMScore   *int              `json:"oomScoreAdj,omitempty"`
 	Init       bool              `json:"init,omitempty"`
 
-	Network    string   `json:"network"` // none, host, …
-	PID        string   `json:"pid,omitempty"`
-	IPC        string   `json:"ipc,omitempty"`
-	UTS        string   `json:"uts,omitempty"`
-	UserNS     string   `json:"userns,omitempty"`
-	KeepID     *KeepID  `json:"keepID,omitempty"`
-	CgroupNS   string   `json:"cgroupns,omitempty"`
-	AddHosts   []string `json:"addHosts,omitempty"`
-	DNS        []string `json:"dns,omitempty"`
-	DNSSearch  []string `json:"dnsSearch,omitempty"`
-	DNSOptions []string `json:"dnsOptions,omitempty"`
+	// Network is the mode: none, host, default, or the first network's name.
+	Network    string    `json:"network"`
+	Networks   []Network `json:"networks,omitempty"`
+	PID        string    `json:"pid,omitempty"`
+	IPC        string    `json:"ipc,omitempty"`
+	UTS        string    `json:"uts,omitempty"`
+	UserNS     string    `json:"userns,omitempty"`
+	KeepID     *KeepID   `json:"keepID,omitempty"`
+	CgroupNS   string    `json:"cgroupns,omitempty"`
+	AddHosts   []string  `json:"addHosts,omitempty"`
+	DNS        []string  `json:"dns,omitempty"`
+	DNSSearch  []string  `json:"dnsSearch,omitempty"`
+	DNSOptions []string  `json:"dnsOptions,omitempty"`
 }
 
 // KeepID is --userns keep-id: a second user namespace inside the supervisor's, in

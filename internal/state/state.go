@@ -359,6 +359,7 @@ type Status struct {
 	OOMKilled  bool             `json:"oomKilled,omitempty"`
 	Restarts   int              `json:"restarts,omitempty"`
 	Health     *Health          `json:"health,omitempty"`
+	Networks   []Endpoint       `json:"networks,omitempty"` // while it runs
 	// StoppedByUser: stop or kill ended it; "unless-stopped" does not start it again.
 	StoppedByUser bool `json:"stoppedByUser,omitempty"`
 	// Cgroup is the container's own control group below the mount; empty: it has none.

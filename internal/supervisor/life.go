@@ -39,6 +39,8 @@ type supervisor struct {
 
 	tree      *tree        // mounted once, for all restarts
 	group     cgroup.Group // the container's own, if it has one
+	wires     wires
+	wiring    chan wired // of the start that is under way
 	killedBy  atomic.Int32
 	removed   bool
 	detached  atomic.Bool
@@ -65,7 +67,7 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 	if err := s.serve(); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo: container cannot be reached by other commands:", err)
 	}
-	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID()}})
+	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID(), Warning: s.wires.warning}})
 	swept := make(chan struct{})
 	go func() {
 		s.containers.Sweep()
@@ -114,6 +116,7 @@ func (s *supervisor) launch(first *client) error {
 		return err
 	}
 	placed := s.findPlace()
+	s.beginWiring()
 	var err error
 	if s.tree, err = s.mountTree(); err != nil {
 		return err
@@ -194,6 +197,9 @@ const remainsTime = 5 * time.Second
 
 // startProgram runs the container's program in a new sandbox on the mounted tree.
 func (s *supervisor) startProgram(first *client, size *Size) error {
+	if err := s.awaitWiring(); err != nil {
+		return err
+	}
 	spec, err := s.spec(s.tree)
 	if err != nil {
 		return err
@@ -214,9 +220,11 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 		ID: s.config.ID, StateDir: s.runDir(), Spec: spec, Filter: filter, Init: s.config.Host.Init,
 		Single: s.config.Mapping.Single, Owner: owner(s.config),
 		Stdin: stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
+		Wire: s.attachLate(),
 	})
 	if err != nil {
 		stdio.closeHanded()
+		s.unwire()
 		return err
 	}
 	trace.Mark("program executed")
@@ -230,8 +238,9 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
 		st.StoppedByUser, st.Cgroup = false, s.group.Path
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
-		st.Health = s.firstHealth()
+		st.Health, st.Networks = s.firstHealth(), s.wires.endpoints()
 	})
+	s.watchNetwork()
 	s.announceStart()
 	s.startHealth()
 	return nil
@@ -255,6 +264,8 @@ func (s *supervisor) runToTheEnd() int {
 		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
+		s.unwire()
+		s.beginWiring()
 		if err := s.startProgram(&client{}, nil); err != nil {
 			s.change(func(st *state.Status) { st.Error = err.Error() })
 			return failure(err).Code
@@ -338,6 +349,7 @@ func (s *supervisor) finish(code int) {
 	}
 	s.change(func(st *state.Status) {
 		st.Phase, st.ExitCode, st.Finished = state.Exited, code, time.Now().UTC()
+		st.Networks = nil
 	})
 }
 

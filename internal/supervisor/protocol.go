@@ -102,7 +102,8 @@ type Size = sandbox.Size
 
 // Started: the program was executed.
 type Started struct {
-	PID int `json:"pid"` // on the host
+	PID     int    `json:"pid"`               // on the host
+	Warning string `json:"warning,omitempty"` // one line for the user
 }
 
 // Exited: the program ended; 128+n for a signal.

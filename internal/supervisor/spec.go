@@ -43,7 +43,7 @@ func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 			OOMScoreAdj:     c.Host.OOMScore,
 		},
 		Linux: &specs.Linux{
-			Namespaces:  namespaces(c),
+			Namespaces:  namespaces(c, s.wires.path()),
 			Sysctl:      c.Host.Sysctls,
 			CgroupsPath: s.group.Path,
 			Resources:   s.resources(c),
@@ -128,8 +128,9 @@ func environment(c *state.Config, t *tree) []string {
 	return append(kept, c.Process.Env...)
 }
 
-// namespaces: all of its own but for what the user shares with the host.
-func namespaces(c *state.Config) []specs.LinuxNamespace {
+// namespaces: all of its own but for what the user shares with the host. netns is
+// the path of a network namespace that is there already; "": a new one.
+func namespaces(c *state.Config, netns string) []specs.LinuxNamespace {
 	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	for _, ns := range []struct {
 		kind specs.LinuxNamespaceType
@@ -139,11 +140,13 @@ func namespaces(c *state.Config) []specs.LinuxNamespace {
 		{specs.IPCNamespace, c.Host.IPC},
 		{specs.UTSNamespace, c.Host.UTS},
 		{specs.CgroupNamespace, c.Host.CgroupNS},
-		{specs.NetworkNamespace, c.Host.Network},
 	} {
 		if ns.mode != "host" {
 			list = append(list, specs.LinuxNamespace{Type: ns.kind})
 		}
+	}
+	if c.Host.OwnNetwork() {
+		list = append(list, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: netns})
 	}
 	return list
 }

@@ -106,29 +106,16 @@ func (s *supervisor) prepareDev() (string, error) {
 	return dev, mount.Dev(dev, inside)
 }
 
+// etcFiles are the mounts of what writeEtc writes once the network is known.
 func (s *supervisor) etcFiles() ([]specs.Mount, error) {
-	c := s.config
-	network := etc.None
-	if c.Host.Network == "host" {
-		network = etc.Host
-	}
-	host, err := etc.ReadHost(network)
-	if err != nil {
-		return nil, err
-	}
-	files, err := etc.Make(etc.Options{
-		Hostname: hostname(c), Domainname: c.Host.Domainname, Network: network,
-		AddHosts: c.Host.AddHosts, DNS: c.Host.DNS, Search: c.Host.DNSSearch, Options: c.Host.DNSOptions,
-	}, host)
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(s.dir(), etcDir)
+	dir := s.etcDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return etc.Mounts(dir, c.Host.ReadOnly), files.Write(dir)
+	return etc.Mounts(dir, s.config.Host.ReadOnly), nil
 }
+
+func (s *supervisor) etcDir() string { return filepath.Join(s.dir(), etcDir) }
 
 // withoutTargets leaves out what the user mounts over himself.
 func withoutTargets(mounts []specs.Mount, plan []mount.Mount) []specs.Mount {

@@ -19,13 +19,16 @@ type device struct {
 	name string
 }
 
+// TUN is the device that makes them.
+const TUN = "/dev/net/tun"
+
 // openDevice makes the TUN. It must run on a thread that is in the
 // container's network namespace: a TUN belongs to the namespace of the thread
 // that opened it.
 func openDevice(name string) (*device, error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(TUN, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+		return nil, &os.PathError{Op: "open", Path: TUN, Err: err}
 	}
 	d := &device{fd: fd, name: name}
 	if err := d.configure(); err != nil {

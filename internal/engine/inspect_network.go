@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"fmt"
+
+	"bryo/internal/state"
+)
+
+// InspectNetwork is docker's NetworkSettings.
+type InspectNetwork struct {
+	SandboxKey          string
+	Ports               map[string][]InspectPort
+	Gateway             string
+	IPAddress           string
+	IPPrefixLen         int
+	IPv6Gateway         string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	MacAddress          string
+	Networks            map[string]InspectEndpoint
+}
+
+// InspectEndpoint is the container in one network.
+type InspectEndpoint struct {
+	Gateway             string
+	IPAddress           string
+	IPPrefixLen         int
+	IPv6Gateway         string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	MacAddress          string
+	Aliases             []string
+}
+
+// inspectNetworks shows what a running container has, and the bare names of the
+// networks of one that does not run. The default network has no link-layer
+// addresses: its MacAddress is empty.
+func inspectNetworks(c *Container) InspectNetwork {
+	out := InspectNetwork{Ports: map[string][]InspectPort{}, Networks: map[string]InspectEndpoint{}}
+	for _, n := range c.Host.Networks {
+		out.Networks[state.ShownNetwork(n.Name)] = InspectEndpoint{}
+	}
+	if len(c.Host.Networks) == 0 {
+		out.Networks[state.ShownNetwork(c.Host.Network)] = InspectEndpoint{}
+	}
+	if !c.Running() {
+		return out
+	}
+	out.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.Status.Init.PID)
+	for i, e := range c.Status.Networks {
+		shown := inspectEndpoint(e)
+		out.Networks[state.ShownNetwork(e.Name)] = shown
+		if i == 0 {
+			out.Gateway, out.IPAddress, out.IPPrefixLen, out.MacAddress = shown.Gateway, shown.IPAddress, shown.IPPrefixLen, shown.MacAddress
+			out.IPv6Gateway, out.GlobalIPv6Address, out.GlobalIPv6PrefixLen = shown.IPv6Gateway, shown.GlobalIPv6Address, shown.GlobalIPv6PrefixLen
+		}
+	}
+	return out
+}
+
+func inspectEndpoint(e state.Endpoint) InspectEndpoint {
+	out := InspectEndpoint{MacAddress: e.MAC}
+	for _, p := range e.Addresses {
+		if p.Addr().Is4() {
+			out.IPAddress, out.IPPrefixLen = p.Addr().String(), p.Bits()
+		} else {
+			out.GlobalIPv6Address, out.GlobalIPv6PrefixLen = p.Addr().String(), p.Bits()
+		}
+	}
+	for _, g := range e.Gateways {
+		if g.Is4() {
+			out.Gateway = g.String()
+		} else {
+			out.IPv6Gateway = g.String()
+		}
+	}
+	return out
+}

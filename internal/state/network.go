@@ -1,0 +1,94 @@
+package state
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Network modes. Every other name is a network that a user defined.
+const (
+	NetworkDefault = "default" // the user-mode stack
+	NetworkNone    = "none"
+	NetworkHost    = "host"
+)
+
+// Network is one network that a container is to be attached to, as asked for.
+type Network struct {
+	Name string `json:"name"`
+
+	// Of the default network:
+	HostLoopback bool `json:"hostLoopback,omitempty"` // the gateway is the host's loopback
+	Metadata     bool `json:"metadata,omitempty"`     // link-local and metadata addresses
+	MTU          int  `json:"mtu,omitempty"`
+}
+
+// Endpoint is what a running container has on one network.
+type Endpoint struct {
+	Name      string         `json:"name"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"` // at most one per family
+	Gateways  []netip.Addr   `json:"gateways,omitempty"`
+	DNS       []netip.Addr   `json:"dns,omitempty"` // for the container's resolv.conf
+	MAC       string         `json:"mac,omitempty"`
+	Error     string         `json:"error,omitempty"` // why it is cut off
+}
+
+// OwnNetwork: the container has a network namespace that is not the host's.
+func (h *Host) OwnNetwork() bool { return h.Network != NetworkHost }
+
+// ShownNetwork is a network's name in listings: docker's for the default one.
+func ShownNetwork(name string) string {
+	if name == NetworkDefault {
+		return "bridge"
+	}
+	return name
+}
+
+// ParseNetwork reads one --network: a name, and for the default network options
+// behind a colon. "bridge" is what docker calls its default.
+func ParseNetwork(text string) (Network, error) {
+	name, options, given := strings.Cut(text, ":")
+	if name == "" || name == "bridge" {
+		name = NetworkDefault
+	}
+	n := Network{Name: name}
+	if !given {
+		return n, nil
+	}
+	if name != NetworkDefault {
+		return n, fmt.Errorf("network %s: takes no options", name)
+	}
+	for option := range strings.SplitSeq(options, ",") {
+		if err := n.option(option); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Bounds of an MTU: IPv6's smallest link (RFC 8200 section 5), and what a packet's
+// length field can say.
+const (
+	minMTU = 1280
+	maxMTU = 65535
+)
+
+func (n *Network) option(text string) error {
+	key, value, hasValue := strings.Cut(text, "=")
+	switch {
+	case key == "host-loopback" && !hasValue:
+		n.HostLoopback = true
+	case key == "metadata" && !hasValue:
+		n.Metadata = true
+	case key == "mtu" && hasValue:
+		mtu, err := strconv.Atoi(value)
+		if err != nil || mtu < minMTU || mtu > maxMTU {
+			return fmt.Errorf("network default: mtu=%q: not a number from %d to %d", value, minMTU, maxMTU)
+		}
+		n.MTU = mtu
+	default:
+		return fmt.Errorf("network default: no such option %q: there are host-loopback, metadata, mtu=N", text)
+	}
+	return nil
+}

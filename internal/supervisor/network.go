@@ -1,0 +1,233 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+
+	"bryo/internal/state"
+	"bryo/internal/trace"
+	"bryo/network"
+	"bryo/rootfs/etc"
+	"bryo/sandbox/userns"
+)
+
+// wires are a started container's network: its namespace and what that is
+// attached to, in the order of the user's flags. A start makes new ones.
+type wires struct {
+	namespace *os.File // nil: the host's, or made by libcontainer
+	attached  []attachment
+	warning   string
+}
+
+// attachment is the namespace on one network.
+type attachment struct {
+	name string
+	network.Attachment
+}
+
+// wired is what a start hears of its network.
+type wired struct {
+	wires wires
+	err   error
+}
+
+// beginWiring makes the network beside the other steps of a start; startProgram
+// waits for it. Where the container is a user namespace of its own (keep-id),
+// its network namespace must be owned by that, which is not there yet: attachLate.
+func (s *supervisor) beginWiring() {
+	s.wiring = make(chan wired, 1)
+	if !s.config.Host.OwnNetwork() || s.config.Host.KeepID != nil {
+		s.wiring <- wired{}
+		return
+	}
+	go func() {
+		namespace, err := network.NewNamespace()
+		w := wires{namespace: namespace}
+		if err == nil {
+			err = w.attach(namespace, s.config)
+		}
+		trace.Mark("network attached")
+		s.wiring <- wired{w, err}
+	}()
+}
+
+// awaitWiring ends when the network is there, and writes what the container's
+// files in /etc say about it.
+func (s *supervisor) awaitWiring() error {
+	got := <-s.wiring
+	s.wires = got.wires
+	if got.err != nil {
+		s.unwire()
+		return got.err
+	}
+	return s.writeEtc()
+}
+
+// attachLate attaches the namespace of a process that is about to become the
+// container's first; nil where that is done.
+func (s *supervisor) attachLate() func(pid int) error {
+	if !s.config.Host.OwnNetwork() || s.wires.namespace != nil {
+		return nil
+	}
+	return func(pid int) error {
+		namespace, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+		if err != nil {
+			return fmt.Errorf("attach network: %w", err)
+		}
+		s.wires.namespace = namespace
+		if err := s.wires.attach(namespace, s.config); err != nil {
+			return err
+		}
+		return s.writeEtc()
+	}
+}
+
+// attach wires the namespace to all networks that the container asks for.
+func (w *wires) attach(namespace *os.File, config *state.Config) error {
+	groups := config.Mapping.GIDs
+	if keep := config.Host.KeepID; keep != nil {
+		groups = keep.GIDs
+	}
+	// On a read-only /proc/sys pings and low ports need root inside.
+	_ = network.OpenToUsers(namespace, contiguous(groups))
+	for _, n := range config.Host.Networks {
+		a, err := attachTo(n, namespace)
+		if noTUN(err) {
+			w.warning = "no network in the container: " + errors.Unwrap(err).Error() + " (bryo doctor has the cure)"
+			n.Name = state.NetworkNone
+			a, err = attachTo(n, namespace)
+		}
+		if err != nil {
+			return err
+		}
+		w.attached = append(w.attached, attachment{n.Name, a})
+	}
+	if len(w.attached) == 0 { // made before networks had names
+		a, err := attachTo(state.Network{Name: state.NetworkNone}, namespace)
+		w.attached = append(w.attached, attachment{state.NetworkNone, a})
+		return err
+	}
+	return nil
+}
+
+// contiguous counts the ids that are mapped without a gap from 0 up.
+func contiguous(ranges []userns.Range) (count uint32) {
+	sorted := slices.SortedFunc(slices.Values(ranges), func(a, b userns.Range) int { return int(a.Inside) - int(b.Inside) })
+	for _, r := range sorted {
+		if r.Inside == count {
+			count += r.Count
+		}
+	}
+	return count
+}
+
+func attachTo(n state.Network, namespace *os.File) (network.Attachment, error) {
+	driver, err := network.New(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	return driver.Attach(context.Background(), namespace, network.Config{
+		HostLoopback: n.HostLoopback, Metadata: n.Metadata, MTU: n.MTU,
+	})
+}
+
+// noTUN: the host has no such device, or not for this user.
+func noTUN(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Path == network.TUN
+}
+
+// path is where libcontainer finds the namespace; "": it makes one.
+func (w *wires) path() string {
+	if w.namespace == nil {
+		return ""
+	}
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), w.namespace.Fd())
+}
+
+// endpoints is what status.json says of the networks.
+func (w *wires) endpoints() (list []state.Endpoint) {
+	for _, a := range w.attached {
+		list = append(list, state.Endpoint{Name: a.name, Addresses: a.Addresses(), Gateways: a.Gateways(), DNS: a.DNS()})
+	}
+	return list
+}
+
+// watchNetwork marks the container when one of its networks ends by itself.
+func (s *supervisor) watchNetwork() {
+	for i, a := range s.wires.attached {
+		go func() {
+			<-a.Done()
+			if err := a.Err(); err != nil {
+				s.cutOff(i, a.name, err)
+			}
+		}()
+	}
+}
+
+func (s *supervisor) cutOff(i int, name string, err error) {
+	fmt.Fprintf(os.Stderr, "bryo: network %s: %v: the container is cut off\n", name, err)
+	s.change(func(st *state.Status) {
+		if i < len(st.Networks) && st.Networks[i].Name == name {
+			st.Networks[i].Error = err.Error()
+		}
+	})
+}
+
+// unwire lets go of the network. The devices go with the namespace: the kernel
+// takes its time for that, and nobody waits for it.
+func (s *supervisor) unwire() {
+	w := s.wires
+	s.wires = wires{}
+	go func() {
+		for _, a := range w.attached {
+			_ = a.Close()
+		}
+		if w.namespace != nil {
+			w.namespace.Close()
+		}
+	}()
+}
+
+// writeEtc writes hosts, hostname and resolv.conf of the container.
+func (s *supervisor) writeEtc() error {
+	c := s.config
+	shares := etc.Private
+	switch {
+	case !c.Host.OwnNetwork():
+		shares = etc.Host
+	case len(s.wires.attached) == 0 || s.wires.attached[0].name == state.NetworkNone:
+		shares = etc.None
+	}
+	host, err := etc.ReadHost(shares)
+	if err != nil {
+		return err
+	}
+	o := etc.Options{
+		Hostname: hostname(c), Domainname: c.Host.Domainname, Network: shares,
+		AddHosts: c.Host.AddHosts, DNS: c.Host.DNS, Search: c.Host.DNSSearch, Options: c.Host.DNSOptions,
+	}
+	for _, e := range s.wires.endpoints() {
+		for _, p := range e.Addresses {
+			o.Addresses = append(o.Addresses, p.Addr())
+		}
+		o.Nameservers = append(o.Nameservers, e.DNS...)
+		if !o.HostGateway.IsValid() && len(e.Gateways) > 0 {
+			o.HostGateway = e.Gateways[0]
+		}
+	}
+	if shares == etc.Host {
+		o.HostGateway = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	files, err := etc.Make(o, host)
+	if err != nil {
+		return err
+	}
+	return files.Write(s.etcDir())
+}
