@@ -135,11 +135,8 @@ func (e *Engine) bury(id string) error {
 	if err := e.killRemains(c, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	fresh := e.read(id)
-	if fresh.Status.Finished.IsZero() {
-		fresh.Status.Finished = time.Now().UTC()
-	}
-	return e.containers().WriteStatus(id, fresh.Status)
+	e.containers().Bury(id)
+	return nil
 }
 
 // removeDirectory deletes in the user namespace: files may be of other ids.

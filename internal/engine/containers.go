@@ -49,6 +49,12 @@ func (e *Engine) read(id string) *Container {
 	if err != nil {
 		return &Container{Config: config, Status: &state.Status{Phase: state.Dead, Error: err.Error()}, Broken: err}
 	}
+	if status.Unrecorded() {
+		e.containers().Bury(id)
+		if recorded, err := e.containers().Status(id); err == nil {
+			status = recorded
+		}
+	}
 	return &Container{Config: config, Status: status}
 }
 
@@ -108,6 +114,10 @@ func (e *Engine) ask(c *Container, m supervisor.Message) (supervisor.Message, er
 
 // Start runs a stopped or created container in the background.
 func (e *Engine) Start(c *Container) error {
+	c, err := e.settled(c)
+	if err != nil {
+		return err
+	}
 	if c.Status.Phase == state.Paused {
 		return errStartPaused
 	}
@@ -124,6 +134,10 @@ var errStartPaused = errors.New("cannot start a paused container, try unpause in
 
 // StartAttached runs it with the caller's stdio; it survives this process.
 func (e *Engine) StartAttached(c *Container, o ForegroundOptions) (int, error) {
+	c, err := e.settled(c)
+	if err != nil {
+		return 125, err
+	}
 	if c.Status.Phase == state.Paused {
 		return 1, errStartPaused
 	}
@@ -134,6 +148,19 @@ func (e *Engine) StartAttached(c *Container, o ForegroundOptions) (int, error) {
 		return 125, err
 	}
 	return e.Foreground(c.Config, o)
+}
+
+// settled is the container as it stands when what a killed supervisor left has
+// ended: its program may outlive it by a moment, and is about to die.
+func (e *Engine) settled(c *Container) (*Container, error) {
+	if !c.Running() || c.Status.Supervisor.Alive() {
+		return c, nil
+	}
+	if err := ignoreGone(e.killRemains(c, nil)); err != nil {
+		return c, err
+	}
+	fresh := e.read(c.ID)
+	return fresh, fresh.Broken
 }
 
 func (e *Engine) startable(c *Container) error {
@@ -450,6 +477,7 @@ func (e *Engine) tryRemove(id string, o RemoveOptions) (gone bool, err error) {
 		if err := e.killRemains(c, nil); err != nil {
 			return false, err
 		}
+		e.containers().BuryLocked(id)
 		return true, e.delete(c, o)
 	}
 	release()

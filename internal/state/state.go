@@ -197,6 +197,7 @@ func (d Dir) Sweep() {
 		c, err := d.Load(id)
 		if err == nil {
 			name = c.Name
+			d.Bury(id)
 		}
 		if d.Delete(id, name) == nil && err == nil {
 			d.Announce(c, "destroy")
@@ -364,6 +365,8 @@ type Status struct {
 	StoppedByUser bool `json:"stoppedByUser,omitempty"`
 	// Cgroup is the container's own control group below the mount; empty: it has none.
 	Cgroup string `json:"cgroup,omitempty"`
+
+	unrecorded bool
 }
 
 // Health is what the health check found, docker's fields.
@@ -409,14 +412,9 @@ func (d Dir) Status(id string) (*Status, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
 	}
-	switch s.Phase {
-	case Running, Paused, Restarting:
-		if !s.Supervisor.Alive() && !s.Init.Alive() {
-			s.Phase, s.ExitCode = Exited, 137
-			if s.Error == "" {
-				s.Error = "supervisor ended without recording the exit code"
-			}
-		}
+	if s.orphaned() {
+		s.correct()
+		s.unrecorded = true
 	}
 	return &s, nil
 }
@@ -424,7 +422,9 @@ func (d Dir) Status(id string) (*Status, error) {
 // Lock keeps others from starting or removing a container, for the moment that it
 // takes to record a start, or to remove it. It dies with the process, and is
 // never held while a container runs.
-func (d Dir) Lock(id string) (release func(), err error) {
+func (d Dir) Lock(id string) (release func(), err error) { return d.lock(id, unix.LOCK_EX) }
+
+func (d Dir) lock(id string, how int) (release func(), err error) {
 	fd, err := unix.Open(d.Path(id), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, short(id))
@@ -433,7 +433,7 @@ func (d Dir) Lock(id string) (release func(), err error) {
 		return nil, &fs.PathError{Op: "open", Path: d.Path(id), Err: err}
 	}
 	for {
-		err := unix.Flock(fd, unix.LOCK_EX)
+		err := unix.Flock(fd, how)
 		if err == nil {
 			return sync.OnceFunc(func() { unix.Close(fd) }), nil
 		}

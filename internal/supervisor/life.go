@@ -152,18 +152,15 @@ func (s *supervisor) enlist() error {
 			return errTaken
 		}
 		s.status = *old
+		if err := s.clearRemains(); err != nil {
+			return err
+		}
+		s.containers.BuryLocked(config.ID)
 	}
 	s.config = config
 	s.status.Phase, s.status.Error = state.Created, ""
-	s.status.Supervisor = linux.RefProcess(os.Getpid())
-	if err := s.containers.WriteStatus(config.ID, &s.status); err != nil {
-		return err
-	}
-	if err := s.clearRemains(); err != nil {
-		return err
-	}
-	s.status.Init = linux.ProcessRef{}
-	return nil
+	s.status.Supervisor, s.status.Init = linux.RefProcess(os.Getpid()), linux.ProcessRef{}
+	return s.containers.WriteStatus(config.ID, &s.status)
 }
 
 // awaitGone waits for the last supervisor when it has nothing left to do but to

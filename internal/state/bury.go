@@ -1,0 +1,69 @@
+package state
+
+import (
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bury records the end of a container whose supervisor was killed: the status as
+// Status corrects it, and the event that the supervisor would have written. Who
+// notices first does it; the others find it done. Nobody waits for it, and where
+// nothing can be written nothing happens: what Status says is true without.
+func (d Dir) Bury(id string) {
+	release, err := d.lock(id, unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		return // another one is at it, or removes the container
+	}
+	defer release()
+	d.BuryLocked(id)
+}
+
+// BuryLocked is Bury for who holds the container's lock.
+func (d Dir) BuryLocked(id string) {
+	raw, err := d.RawStatus(id)
+	if err != nil || raw == nil || !raw.orphaned() {
+		return
+	}
+	config, err := d.Load(id)
+	if err != nil {
+		return
+	}
+	// While it waited for its next run it was not running: that end is in the
+	// journal already.
+	ran := raw.Phase != Restarting
+	raw.correct()
+	if raw.Finished.IsZero() || raw.Finished.Before(raw.Started) {
+		raw.Finished = time.Now().UTC()
+	}
+	if d.WriteStatus(id, raw) != nil || !ran {
+		return
+	}
+	seconds := int(max(0, raw.Finished.Sub(raw.Started)) / time.Second)
+	d.Announce(config, "die", "execDuration", strconv.Itoa(seconds), "exitCode", strconv.Itoa(raw.ExitCode))
+	d.AnnounceVolumes(config, "unmount")
+}
+
+// orphaned: recorded as alive, and neither supervisor nor program is.
+func (s *Status) orphaned() bool {
+	switch s.Phase {
+	case Running, Paused, Restarting:
+		return !s.Supervisor.Alive() && !s.Init.Alive()
+	}
+	return false
+}
+
+// killedCode stands for an exit code that nobody recorded: the program dies of
+// SIGKILL with its supervisor.
+const killedCode = 137
+
+func (s *Status) correct() {
+	s.Phase, s.ExitCode = Exited, killedCode
+	if s.Error == "" {
+		s.Error = "supervisor ended without recording the exit code"
+	}
+}
+
+// Unrecorded: the phase is what Status made of it, the file says otherwise.
+func (s *Status) Unrecorded() bool { return s.unrecorded }
