@@ -142,6 +142,9 @@ func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemer
 // marker goes when there is nothing left to sweep. Files of other ids of the
 // container can only be removed inside its user namespace.
 func (d Dir) Delete(id, name string) error {
+	if id == "" || id == "." || id == ".." || strings.ContainsRune(id, '/') {
+		return fmt.Errorf("remove container %q: not an id", id) // it would be all of them
+	}
 	if name != "" {
 		d.Release(name, id)
 	} else {

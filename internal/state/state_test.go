@@ -174,3 +174,20 @@ func FuzzConfig(f *testing.F) {
 		_, _ = d.VolumeUsers("x")
 	})
 }
+
+// TestDeleteTakesOneContainer: no id may stand for a directory above.
+func TestDeleteTakesOneContainer(t *testing.T) {
+	d := Open(t.TempDir())
+	c := &Config{ID: NewID(), Name: "web"}
+	if err := d.Create(c); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"", ".", "..", "../containers", "../names"} {
+		if err := d.Delete(id, ""); err == nil {
+			t.Errorf("deleted %q", id)
+		}
+	}
+	if _, err := d.Load(c.ID); err != nil {
+		t.Error(err)
+	}
+}

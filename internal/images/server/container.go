@@ -9,13 +9,17 @@ import (
 )
 
 // removeContainer deletes a stopped container: its files may belong to ids that
-// only the user namespace may delete.
+// only the user namespace may delete. Without an id it sweeps the abandoned ones.
 func removeContainer(_ context.Context, r *role) (any, error) {
 	a, err := args[images.ContainerRemoveArgs](r)
 	if err != nil {
 		return nil, err
 	}
 	containers := state.Open(r.request.Root)
+	if a.ID == "" {
+		containers.Sweep()
+		return nil, nil
+	}
 	var anonymous []string
 	if config, err := containers.Load(a.ID); err == nil && (a.Volumes || config.Host.Remove) {
 		anonymous = config.Volumes()
