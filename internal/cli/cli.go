@@ -203,6 +203,7 @@ func verbs() []definition {
 		{"image", imageCommand},
 		{"images", func() *cli.Command { return imagesCommand("images") }},
 		{"import", importCommand},
+		{"info", infoCommand},
 		{"inspect", inspectCommand},
 		{"kill", killCommand},
 		{"load", loadCommand},

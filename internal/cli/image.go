@@ -205,18 +205,11 @@ func imagePruneCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			result, err := e.PruneImages(images.PruneArgs{All: c.Bool("all"), Filters: filters})
+			freed, err := pruneImages(c.Bool("all"))(e, stdout(c), format.Filters(filters))
 			if err != nil {
 				return err
 			}
-			if len(result.Lines) > 0 {
-				fmt.Fprintln(stdout(c), "Deleted Images:")
-				for _, line := range result.Lines {
-					fmt.Fprintln(stdout(c), line)
-				}
-				fmt.Fprintln(stdout(c))
-			}
-			_, err = fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(result.Reclaimed)))
+			_, err = fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(freed)))
 			return err
 		},
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"bryo/internal/engine"
@@ -91,7 +90,7 @@ func psSize(c *cli.Context, e *engine.Engine, container *engine.Container) strin
 	if err != nil {
 		return "N/A"
 	}
-	return units.HumanSizeWithPrecision(float64(size), 3)
+	return format.Size(size) + " (virtual " + format.Size(size+e.ImageSize(container.Image.ID)) + ")"
 }
 
 var psHeaders = map[string]string{

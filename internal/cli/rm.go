@@ -69,14 +69,7 @@ func containerPruneCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			removed, freed, err := e.PruneContainers(filters)
-			if len(removed) > 0 {
-				fmt.Fprintln(stdout(c), "Deleted Containers:")
-				for _, id := range removed {
-					fmt.Fprintln(stdout(c), id)
-				}
-				fmt.Fprintln(stdout(c))
-			}
+			freed, err := pruneContainers(e, stdout(c), filters)
 			fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(freed)))
 			return err
 		},

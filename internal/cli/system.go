@@ -9,7 +9,10 @@ func systemCommand() *cli.Command {
 		Usage: "look after the data directory",
 		Subcommands: []*cli.Command{
 			checkCommand(),
+			diskUsageCommand(),
 			eventsCommand(),
+			infoCommand(),
+			systemPruneCommand(),
 		},
 	}
 }

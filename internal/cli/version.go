@@ -25,28 +25,50 @@ func versionCommand() *cli.Command {
 	}
 }
 
-// Version is what `bryo version` shows; Client is docker's name for it.
+// Version is what `bryo version` shows, in docker's terms. There is no server:
+// its part is this binary again, for the templates that ask for it.
 type Version struct {
 	Client ClientVersion
+	Server ServerVersion
 }
 
 // ClientVersion names this binary and what it runs on.
 type ClientVersion struct {
-	Version   string
-	GitCommit string
-	GoVersion string
-	Os        string
-	Arch      string
-	Kernel    string
+	Version           string
+	APIVersion        string `json:"ApiVersion"`
+	DefaultAPIVersion string
+	GitCommit         string
+	GoVersion         string
+	Os                string
+	Arch              string
+	BuildTime         string
+	Context           string
+	Kernel            string
+}
+
+// ServerVersion has docker's keys of a daemon.
+type ServerVersion struct {
+	Platform      struct{ Name string }
+	Version       string
+	APIVersion    string `json:"ApiVersion"`
+	MinAPIVersion string
+	GitCommit     string
+	GoVersion     string
+	Os            string
+	Arch          string
+	KernelVersion string
+	BuildTime     string
 }
 
 func currentVersion() Version {
-	v := ClientVersion{Version: version, GitCommit: commit, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH}
+	v := ClientVersion{Version: version, GitCommit: commit, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, Context: "default"}
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
 		v.Kernel = unix.ByteSliceToString(name.Release[:])
 	}
-	return Version{Client: v}
+	s := ServerVersion{Version: v.Version, GitCommit: v.GitCommit, GoVersion: v.GoVersion, Os: v.Os, Arch: v.Arch, KernelVersion: v.Kernel}
+	s.Platform.Name = "bryo"
+	return Version{Client: v, Server: s}
 }
 
 func printVersion(c *cli.Context) error {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
@@ -117,11 +116,7 @@ func volumeList() *cli.Command {
 			}
 			var rows []format.Row
 			for _, v := range list {
-				show := v.Inspect()
-				rows = append(rows, format.Row{
-					"Driver": show.Driver, "Name": show.Name, "Scope": show.Scope, "Mountpoint": show.Mountpoint,
-					"Labels": format.Labels(show.Labels), "Size": "N/A", "Links": "N/A", "Availability": "N/A", "Group": "N/A", "Status": "N/A",
-				})
+				rows = append(rows, volumeRow(v))
 			}
 			layout := format.List{
 				Headers: map[string]string{"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Size": "SIZE", "Links": "LINKS"},
@@ -129,6 +124,14 @@ func volumeList() *cli.Command {
 			}
 			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
 		},
+	}
+}
+
+func volumeRow(v *volume.Volume) format.Row {
+	show := v.Inspect()
+	return format.Row{
+		"Driver": show.Driver, "Name": show.Name, "Scope": show.Scope, "Mountpoint": show.Mountpoint,
+		"Labels": format.Labels(show.Labels), "Size": "N/A", "Links": "N/A", "Availability": "N/A", "Group": "N/A", "Status": "N/A",
 	}
 }
 
@@ -186,18 +189,15 @@ func volumePrune() *cli.Command {
 			if err != nil {
 				return err
 			}
-			pruned, err := e.PruneVolumes(images.VolumePruneArgs{All: c.Bool("all"), Filters: c.StringSlice("filter")})
+			filters, err := format.ParseFilters(c.StringSlice("filter"), "label", "label!", "all")
+			if err != nil {
+				return usageError(err.Error())
+			}
+			freed, err := pruneVolumes(c.Bool("all"))(e, stdout(c), filters)
 			if err != nil {
 				return err
 			}
-			if len(pruned.VolumesDeleted) > 0 {
-				fmt.Fprintln(stdout(c), "Deleted Volumes:")
-				for _, name := range pruned.VolumesDeleted {
-					fmt.Fprintln(stdout(c), name)
-				}
-				fmt.Fprintln(stdout(c))
-			}
-			_, err = fmt.Fprintf(os.Stdout, "Total reclaimed space: %s\n", units.HumanSize(float64(pruned.SpaceReclaimed)))
+			_, err = fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(freed)))
 			return err
 		},
 	}

@@ -97,6 +97,15 @@ func (e *Engine) InspectImage(name, platform string) (*image.Inspect, error) {
 	return image.InspectImage(e.Root, name, platform)
 }
 
+// ImageSize is the size of all layers of an image, unpacked; 0 when it is not known.
+func (e *Engine) ImageSize(id string) int64 {
+	inspected, err := e.InspectImage(id, "")
+	if err != nil {
+		return 0
+	}
+	return inspected.Size
+}
+
 // History returns an image's steps, newest first.
 func (e *Engine) History(name, platform string) ([]image.HistoryEntry, error) {
 	return image.HistoryOf(e.Root, name, platform)

@@ -7,6 +7,7 @@ import (
 
 	"bryo/internal/logs"
 	"bryo/internal/state"
+	"bryo/internal/supervisor"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 )
@@ -85,12 +86,21 @@ type InspectHost struct {
 	ShmSize         int64
 	Sysctls         map[string]string `json:",omitempty"`
 	Runtime         string
-	Init            bool
-	Devices         []mount.Device
-	Ulimits         []InspectUlimit
+	Init            *bool             `json:",omitempty"`
 	Tmpfs           map[string]string `json:",omitempty"`
 	MaskedPaths     []string
 	ReadonlyPaths   []string
+	ContainerIDFile string
+	VolumeDriver    string
+	VolumesFrom     []string
+	ConsoleSize     [2]uint
+	Annotations     map[string]string `json:",omitempty"`
+	Cgroup          string
+	Links           []string
+	StorageOpt      map[string]string `json:",omitempty"`
+	Isolation       string
+	Mounts          []InspectMountSpec `json:",omitempty"`
+	InspectResources
 }
 
 // InspectLog, InspectPort, InspectRestart, InspectUlimit and InspectDriver are
@@ -151,8 +161,10 @@ type InspectConfig struct {
 	WorkingDir   string
 	Entrypoint   []string
 	Labels       map[string]string
-	StopSignal   string `json:",omitempty"`
-	StopTimeout  *int   `json:",omitempty"`
+	OnBuild      []string `json:",omitempty"`
+	Shell        []string `json:",omitempty"`
+	StopSignal   string   `json:",omitempty"`
+	StopTimeout  *int     `json:",omitempty"`
 }
 
 // Inspect describes a container in docker's terms.
@@ -177,9 +189,7 @@ func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
 		out.Path, out.Args = c.Process.Args[0], c.Process.Args[1:]
 	}
 	if sizes {
-		if size, err := e.UpperSize(c); err == nil {
-			out.SizeRw = &size
-		}
+		out.SizeRw, out.SizeRootFs = e.inspectSizes(c)
 	}
 	return out
 }
@@ -212,8 +222,13 @@ func inspectHost(c *Container) InspectHost {
 		AutoRemove: h.Remove, CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: orPrivate(h.CgroupNS),
 		Dns: h.DNS, DnsOptions: h.DNSOptions, DnsSearch: h.DNSSearch, ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,
 		IpcMode: orPrivate(h.IPC), PidMode: h.PID, Privileged: h.Privileged, ReadonlyRootfs: h.ReadOnly, UTSMode: h.UTS,
-		UsernsMode: h.UserNS, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "bryo", Init: h.Init, Devices: h.Devices,
-		SecurityOpt: securityOptions(h.Security),
+		UsernsMode: h.UserNS, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "bryo",
+		SecurityOpt: securityOptions(h.Security), ContainerIDFile: h.CIDFile, VolumesFrom: h.VolumesFrom, Annotations: h.Annotations,
+		Mounts: inspectMountSpecs(h.Mounts), InspectResources: inspectResources(&h),
+	}
+	out.MaskedPaths, out.ReadonlyPaths = supervisor.Hidden(c.Config)
+	if h.Init {
+		out.Init = &h.Init
 	}
 	if out.ShmSize == 0 {
 		out.ShmSize = 64 << 20
@@ -223,9 +238,6 @@ func inspectHost(c *Container) InspectHost {
 	}
 	if h.OOMScore != nil {
 		out.OomScoreAdj = *h.OOMScore
-	}
-	for _, l := range h.Ulimits {
-		out.Ulimits = append(out.Ulimits, InspectUlimit{Name: strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_")), Soft: int64(l.Soft), Hard: int64(l.Hard)})
 	}
 	for _, m := range h.Mounts {
 		switch m.Type {

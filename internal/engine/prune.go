@@ -23,18 +23,25 @@ func (e *Engine) PruneContainers(filters format.Filters) (removed []string, free
 			return nil, 0, err
 		}
 	}
-	var failed []error
+	var idle []*Container
 	for _, c := range list {
 		if c.Broken != nil || c.Status.Supervisor.Alive() || c.Status.Phase == state.Created && c.Creator.Alive() ||
 			!until.IsZero() && c.Created.After(until) || !filters.MatchesLabels(c.Host.Labels) {
 			continue
 		}
-		size, _ := e.UpperSize(c)
+		idle = append(idle, c)
+	}
+	sizes, err := e.sizes(idle, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	var failed []error
+	for _, c := range idle {
 		if err := e.Remove(c, RemoveOptions{}); err != nil {
 			failed = append(failed, err)
 			continue
 		}
-		removed, freed = append(removed, c.ID), freed+size
+		removed, freed = append(removed, c.ID), freed+sizes.Containers[c.ID]
 	}
 	return removed, freed, errors.Join(failed...)
 }

@@ -43,5 +43,9 @@ func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResu
 // PruneVolumes removes volumes that no container uses.
 func (e *Engine) PruneVolumes(args images.VolumePruneArgs) (*volume.Pruned, error) {
 	var result volume.Pruned
-	return &result, e.call(images.OpVolumePrune, args, &result)
+	err := e.call(images.OpVolumePrune, args, &result)
+	for _, name := range result.VolumesDeleted {
+		e.announceVolume("destroy", name)
+	}
+	return &result, err
 }

@@ -36,6 +36,7 @@ const (
 	OpMapped          = "mapped"
 	OpManifest        = "manifest"
 	OpVerify          = "verify"
+	OpUsage           = "usage"
 	OpCopyOut         = "copy-out"
 	OpCopyIn          = "copy-in"
 	OpChanges         = "changes"
@@ -158,6 +159,9 @@ type (
 		Layer, What string
 		Images      []string
 	}
+	UsageArgs struct{ Containers, Volumes []string }
+	// UsageResult has bytes by container id and by volume name.
+	UsageResult     struct{ Containers, Volumes map[string]int64 }
 	VolumePruneArgs struct {
 		All     bool
 		Filters []string

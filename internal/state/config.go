@@ -79,8 +79,12 @@ type Host struct {
 	Sysctls    map[string]string `json:"sysctls,omitempty"`
 	Ulimits    []Ulimit          `json:"ulimits,omitempty"`
 	Limits     Limits            `json:"limits,omitzero"`
-	OOMScore   *int              `json:"oomScoreAdj,omitempty"`
-	Init       bool              `json:"init,omitempty"`
+	// CIDFile, VolumesFrom and Attach are kept for inspect: they have been obeyed.
+	CIDFile     string   `json:"cidFile,omitempty"`
+	VolumesFrom []string `json:"volumesFrom,omitempty"`
+	Attach      []string `json:"attach,omitempty"` // stdin, stdout, stderr
+	OOMScore    *int     `json:"oomScoreAdj,omitempty"`
+	Init        bool     `json:"init,omitempty"`
 
 	// Network is the mode: none, host, default, or the first network's name.
 	Network    string    `json:"network"`

@@ -177,13 +177,18 @@ var (
 )
 
 func hide(spec *specs.Spec, c *state.Config) {
+	spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = Hidden(c)
+}
+
+// Hidden says what of the kernel's files a container does not see, and what it
+// cannot write.
+func Hidden(c *state.Config) (masked, readonly []string) {
 	security := c.Host.Security
 	if c.Host.Privileged || security.UnmaskAll {
-		return
+		return nil, nil
 	}
-	spec.Linux.MaskedPaths = without(append(append([]string(nil), maskedPaths...), thermalPaths()...), security.Unmask)
-	spec.Linux.MaskedPaths = append(spec.Linux.MaskedPaths, security.Mask...)
-	spec.Linux.ReadonlyPaths = without(readonlyPaths, security.Unmask)
+	masked = without(append(append([]string(nil), maskedPaths...), thermalPaths()...), security.Unmask)
+	return append(masked, security.Mask...), without(readonlyPaths, security.Unmask)
 }
 
 // thermalPaths: one folder per processor, where the machine has them.

@@ -83,12 +83,13 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		images.OpContainerRemove: removeContainer,
 		images.OpVolumeRemove:    removeVolumes,
 		images.OpVolumePrune:     pruneVolumes,
+		images.OpUsage:           usage,
 	}[r.request.Op]
 	if !ok {
 		return nil, fmt.Errorf("image role: unknown operation %q", r.request.Op)
 	}
 	switch r.request.Op {
-	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpCopyOut, images.OpCopyIn:
+	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpCopyOut, images.OpCopyIn, images.OpUsage:
 		return operation(ctx, r) // these need no image store
 	}
 	options := store.Options{

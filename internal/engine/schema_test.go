@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/moby/api/types/container"
+	dockerimage "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/system"
+	dockervolume "github.com/moby/moby/api/types/volume"
+
+	"bryo/rootfs/image"
+	"bryo/rootfs/volume"
+)
+
+// absent are docker's keys that bryo's objects do not have, with the reason.
+var absent = map[string]string{
+	"Storage":                   "the containerd image store's twin of GraphDriver",
+	"ImageManifestDescriptor":   "of docker's containerd image store",
+	"NetworkSettings.SandboxID": "SandboxKey names the one there is",
+	"Config.ArgsEscaped":        "Windows",
+	"Config.NetworkDisabled":    "docker leaves it out when false, and bryo's is NetworkMode none",
+	"Descriptor":                "of docker's containerd image store",
+	"Manifests":                 "of docker's containerd image store",
+	"Identity":                  "of docker's containerd image store",
+	"ClusterVolume":             "Swarm",
+	"Status":                    "of volume plugins",
+	"UsageData":                 "docker fills it in for system df only",
+	"SystemStatus":              "Swarm",
+	"ProductLicense":            "a product's",
+	"DefaultAddressPools":       "networks are made per name, without pools",
+	"FirewallBackend":           "no firewall is touched",
+	"Containerd":                "there is none",
+	"NRI":                       "of containerd",
+	"DiscoveredDevices":         "of CDI",
+}
+
+// beyond are keys that bryo has and docker's newest version has not: older ones
+// of docker, which templates still use.
+var beyond = []string{
+	"NetworkSettings.Gateway", "NetworkSettings.IPAddress", "NetworkSettings.IPPrefixLen", "NetworkSettings.MacAddress",
+	"NetworkSettings.GlobalIPv6Address", "NetworkSettings.GlobalIPv6PrefixLen", "NetworkSettings.IPv6Gateway",
+	"NetworkSettings.EndpointID", "NetworkSettings.Bridge", "NetworkSettings.HairpinMode", "NetworkSettings.LinkLocalIPv6Address",
+	"NetworkSettings.LinkLocalIPv6PrefixLen", "NetworkSettings.SecondaryIPAddresses", "NetworkSettings.SecondaryIPv6Addresses",
+	"Parent", "BridgeNfIptables", "BridgeNfIp6tables",
+}
+
+// opaque are compared by name only: what is below is another test's, or free text.
+var opaque = []string{"Config.Healthcheck", "RegistryConfig", "Swarm", "Runtimes.*", "GenericResources", "Plugins"}
+
+func TestSchemaIsDockers(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		docker, bryo   reflect.Type
+		alsoOpaque     []string
+		notInThisState []string
+	}{
+		{"container", reflect.TypeFor[container.InspectResponse](), reflect.TypeFor[Inspect](), nil,
+			[]string{"HostConfig.DeviceRequests", "HostConfig.Mounts", "NetworkSettings.Networks.*"}},
+		{"image", reflect.TypeFor[dockerimage.InspectResponse](), reflect.TypeFor[image.Inspect](), []string{"Config"}, nil},
+		{"volume", reflect.TypeFor[dockervolume.Volume](), reflect.TypeFor[volume.Inspect](), nil, nil},
+		{"info", reflect.TypeFor[system.Info](), reflect.TypeFor[Info](), nil, nil},
+	} {
+		hidden := slices.Concat(opaque, c.alsoOpaque, c.notInThisState)
+		want, got := keysOf(c.docker, slices.AppendSeq(hidden, maps.Keys(absent))), keysOf(c.bryo, hidden)
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			if !got[key] && absent[key] == "" {
+				t.Errorf("%s: docker's %s is missing", c.name, key)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(got)) {
+			if !want[key] && !slices.Contains(beyond, key) {
+				t.Errorf("%s: %s is not docker's", c.name, key)
+			}
+		}
+	}
+}
+
+// keysOf lists the keys of a type's JSON form, as paths with * for a map's keys.
+func keysOf(t reflect.Type, hidden []string) map[string]bool {
+	keys := map[string]bool{}
+	collect(t, "", hidden, keys)
+	return keys
+}
+
+func collect(t reflect.Type, prefix string, hidden []string, keys map[string]bool) {
+	if slices.Contains(hidden, strings.TrimSuffix(prefix, ".")) {
+		return
+	}
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		collect(t.Elem(), prefix, hidden, keys)
+	case reflect.Map:
+		collect(t.Elem(), prefix+"*.", hidden, keys)
+	case reflect.Struct:
+		if t.Implements(reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()) {
+			return
+		}
+		for field := range t.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			switch {
+			case name == "-" || !field.IsExported() && !field.Anonymous:
+			case field.Anonymous && name == "":
+				collect(field.Type, prefix, hidden, keys)
+			default:
+				if name == "" {
+					name = field.Name
+				}
+				keys[prefix+name] = true
+				collect(field.Type, prefix+name+".", hidden, keys)
+			}
+		}
+	}
+}
