@@ -138,6 +138,25 @@ func (d Dir) releaseAll(id string) {
 // listing finds those that a kill -9 left behind.
 func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemeral", id) }
 
+// withdrawn is where the directory of a --rm container is deleted from.
+func (d Dir) withdrawn(id string) string { return d.ephemeral(id) + ".removed" }
+
+// Withdraw takes a --rm container out of sight, in two system calls: its name is
+// free and nobody finds it any more. Delete does the rest, whenever; if nobody
+// gets to it, the marker leads the next sweep there. It returns where the
+// directory is now.
+func (d Dir) Withdraw(id, name string) (string, error) {
+	if name != "" {
+		d.Release(name, id)
+	} else {
+		d.releaseAll(id)
+	}
+	if err := os.Rename(d.Path(id), d.withdrawn(id)); err != nil {
+		return "", fmt.Errorf("remove container %s: %w", short(id), err)
+	}
+	return d.withdrawn(id), nil
+}
+
 // Delete removes what is on disk of a container, its name last but one: the
 // marker goes when there is nothing left to sweep. Files of other ids of the
 // container can only be removed inside its user namespace.
@@ -150,8 +169,10 @@ func (d Dir) Delete(id, name string) error {
 	} else {
 		d.releaseAll(id)
 	}
-	if err := os.RemoveAll(d.Path(id)); err != nil {
-		return fmt.Errorf("remove container %s: %w", short(id), err)
+	for _, dir := range []string{d.Path(id), d.withdrawn(id)} {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove container %s: %w", short(id), err)
+		}
 	}
 	os.Remove(d.ephemeral(id))
 	return nil

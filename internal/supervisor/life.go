@@ -33,6 +33,7 @@ type supervisor struct {
 	config  *state.Config
 	status  state.Status
 	sandbox *sandbox.Container // nil while nothing runs
+	last    *sandbox.Container // the one that ended
 	stdio   *stdio
 	stopped bool // by the user: no restart
 	health  *monitor
@@ -43,6 +44,7 @@ type supervisor struct {
 	wiring    chan wired // of the start that is under way
 	killedBy  atomic.Int32
 	removed   bool
+	withdrawn string // where remove put the directory
 	detached  atomic.Bool
 	ended     atomic.Bool // the exit code is on its way to the command
 	stopAsked atomic.Bool // by `stop`, for the journal
@@ -82,12 +84,31 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 	go s.passSignals(signals)
 	code := s.runToTheEnd()
 	s.finish(code)
-	trace.Mark("cleaned up")
+	trace.Mark("end recorded")
+	s.leaveStdio()
 	s.ended.Store(true)
 	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
 	s.waiters.release(code)
 	<-swept // nobody waits for us any more
+	s.clearWithdrawn()
+	trace.Mark("cleaned up")
 	return code
+}
+
+// leaveStdio closes the command's files before it is told of the end: who reads
+// a pipe that the command wrote to sees its end now, not after our clean-up.
+func (s *supervisor) leaveStdio() {
+	if !s.start.Foreground {
+		return
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(null)
+	for fd := range 3 {
+		_ = unix.Dup3(null, fd, 0)
+	}
 }
 
 // foregroundClient is the command that started us, with our own stdio; a
@@ -294,9 +315,13 @@ func (s *supervisor) waitProgram() int {
 			}
 			stdio.drain()
 			s.noteOutOfMemory()
-			_ = box.Destroy()
+			// With a pid namespace of its own all its processes are dead, and what
+			// is left has time until clearWithdrawn.
+			if !s.config.Host.Remove || s.config.Host.PID == "host" {
+				_ = box.Destroy()
+			}
 			s.mu.Lock()
-			s.sandbox = nil
+			s.sandbox, s.last = nil, box
 			s.mu.Unlock()
 			s.endHealth()
 			s.announceEnd(code)
@@ -324,12 +349,13 @@ func (s *supervisor) failedToStart(err error) {
 	}
 	if s.config.Host.Remove {
 		s.remove()
+		s.clearWithdrawn()
 		return
 	}
 	s.change(func(st *state.Status) {
 		st.Phase, st.Error, st.ExitCode = state.Created, err.Error(), failure(err).Code
 	})
-	s.unmountAll()
+	unmountAll(s.dir())
 }
 
 // finish records the end, or removes all of a --rm container, before anyone is
@@ -350,8 +376,9 @@ func (s *supervisor) finish(code int) {
 	})
 }
 
-// remove deletes the container's directory. Its files may belong to subordinate
-// ids, so this is done here, where they can be deleted.
+// remove takes the container out of sight. Unmounting and deleting cost more than
+// many a program runs, so that is clearWithdrawn's, when the command has its
+// answer.
 func (s *supervisor) remove() {
 	s.removed = true
 	name := ""
@@ -364,23 +391,38 @@ func (s *supervisor) remove() {
 			}
 		}()
 	}
-	s.unmountAll()
-	if err := s.containers.Delete(s.start.ID, name); err != nil {
+	dir, err := s.containers.Withdraw(s.start.ID, name)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 		return
 	}
+	s.withdrawn = dir
 	s.announce("destroy")
 }
 
+// clearWithdrawn deletes the directory that remove left. Its files may belong to
+// subordinate ids, so this is done here, where they can be deleted.
+func (s *supervisor) clearWithdrawn() {
+	if s.withdrawn == "" {
+		return
+	}
+	if s.last != nil {
+		_ = s.last.Destroy()
+	}
+	unmountAll(s.withdrawn)
+	// A directory that cannot be deleted keeps its marker for the next sweep.
+	_ = s.containers.Delete(s.start.ID, s.config.Name)
+}
+
 // unmountAll detaches what this process mounted below the container's
-// directory, so that the directories can be deleted.
-func (s *supervisor) unmountAll() {
-	staged, _ := os.ReadDir(filepath.Join(s.dir(), stageDir))
+// directory dir, so that the directories can be deleted.
+func unmountAll(dir string) {
+	staged, _ := os.ReadDir(filepath.Join(dir, stageDir))
 	places := []string{rootDir, devDir}
 	for _, e := range staged {
 		places = append(places, filepath.Join(stageDir, e.Name()))
 	}
 	for _, place := range places {
-		_ = unix.Unmount(filepath.Join(s.dir(), place), unix.MNT_DETACH)
+		_ = unix.Unmount(filepath.Join(dir, place), unix.MNT_DETACH)
 	}
 }

@@ -18,6 +18,7 @@ const Env = "BRYO_TRACE"
 var (
 	origin  int64
 	process string
+	out     = os.Stderr
 )
 
 // Start turns tracing on when the environment asks for it. name is the role
@@ -28,6 +29,10 @@ func Start(name string) {
 		return
 	}
 	process = name
+	// A supervisor leaves the command's stderr before its last phases.
+	if fd, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 3); err == nil {
+		out = os.NewFile(uintptr(fd), "trace")
+	}
 	origin, _ = strconv.ParseInt(value, 10, 64)
 	if origin <= 1 {
 		origin = now()
@@ -48,7 +53,7 @@ func Mark(phase string) {
 	if origin == 0 {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "bryo-trace %8.3f ms  %-10s %s\n", float64(now()-origin)/1e6, process, phase)
+	fmt.Fprintf(out, "bryo-trace %8.3f ms  %-10s %s\n", float64(now()-origin)/1e6, process, phase)
 }
 
 func now() int64 {
