@@ -10,6 +10,7 @@ import (
 	"bryo/internal/images"
 	"bryo/internal/images/server"
 	"bryo/internal/supervisor"
+	"bryo/network/bridge"
 )
 
 // Main runs the role and returns the process's exit code.
@@ -19,6 +20,10 @@ func Main(name string) int {
 		return server.Main()
 	case supervisor.Role:
 		return supervisor.Main()
+	case bridge.Role:
+		return bridge.Main()
+	case bridge.RouterRole:
+		return bridge.RouterMain()
 	case hostinfo.ProbeRole:
 		return probe()
 	}

@@ -10,9 +10,9 @@ import (
 
 // Bridge makes a bridge. It floods multicast: with so few ports, learning who
 // listens costs more than it saves.
-func Bridge(name string, mac net.HardwareAddr) *Request {
+func Bridge(name string, index int, mac net.HardwareAddr) *Request {
 	data := appendAttr(nil, unix.IFLA_BR_MCAST_SNOOPING, []byte{0})
-	r := newRequest("make bridge "+name, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(0, 0, 0))
+	r := newRequest("make bridge "+name, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(index, 0, 0))
 	r.attr(unix.IFLA_IFNAME, cstring(name)).attr(unix.IFLA_ADDRESS, mac)
 	return r.attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED, linkInfo("bridge", data))
 }
@@ -21,6 +21,7 @@ func Bridge(name string, mac net.HardwareAddr) *Request {
 // other in the network namespace behind the descriptor Namespace.
 type Veth struct {
 	Name      string
+	Index     int // 0: the kernel's choice
 	Master    int
 	MTU       int
 	Namespace int
@@ -37,9 +38,18 @@ func Pair(v Veth) *Request {
 	peer = appendAttr(peer, unix.IFLA_MTU, uint32Bytes(v.MTU))
 	peer = appendAttr(peer, unix.IFLA_NET_NS_FD, uint32Bytes(v.Namespace))
 	const infoPeer = 1 // VETH_INFO_PEER
-	r := newRequest(fmt.Sprintf("make link %s", v.Peer), unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(0, unix.IFF_UP, unix.IFF_UP))
+	r := newRequest(fmt.Sprintf("make link %s", v.Peer), unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(v.Index, unix.IFF_UP, unix.IFF_UP))
 	r.attr(unix.IFLA_IFNAME, cstring(v.Name)).attr32(unix.IFLA_MTU, v.MTU).attr32(unix.IFLA_MASTER, v.Master)
 	return r.attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED, linkInfo("veth", appendAttr(nil, infoPeer|unix.NLA_F_NESTED, peer)))
+}
+
+// Isolate keeps a port of a bridge from talking to other isolated ports.
+func Isolate(port int) *Request {
+	const isolated = 33 // IFLA_BRPORT_ISOLATED
+	fixed := link(port, 0, 0)
+	fixed[0] = unix.AF_BRIDGE
+	r := newRequest("isolate port", unix.RTM_SETLINK, 0, fixed)
+	return r.attr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, appendAttr(nil, isolated, []byte{1}))
 }
 
 // Delete takes a link away, and with one end of a pair the other.

@@ -1,0 +1,92 @@
+package bridge
+
+/*
+// keep.c; the constructor needs no call.
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hold keeps a network's helper from ending until a supervisor has its own
+// connection.
+type Hold struct{ conn conn }
+
+// Release lets go of it.
+func (h *Hold) Release() {
+	if h != nil {
+		h.conn.Close()
+	}
+}
+
+// Ensure starts the network's helper unless there is one. It returns before the
+// helper is ready: who attaches waits for that. It runs in the command line: the
+// helper is its child's child and must not be in a user namespace below.
+func Ensure(dir string) (*Hold, error) {
+	name := filepath.Base(dir)
+	lock, err := lockStart(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	c, err := dial(dir)
+	if absent(err) {
+		if err = start(dir); err == nil {
+			c, err = dial(dir)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("network %s: start helper: %w", name, err)
+	}
+	return &Hold{c}, nil
+}
+
+// start runs the keeper with a listening socket; it holds nothing else of ours.
+func start(dir string) error {
+	listener, err := listen(dir)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	log, err := os.OpenFile(filepath.Join(dir, "helper.log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{"bryo", Role, dir}
+	cmd.Env = []string{envRole + "=" + Role, envKeep + "=1"}
+	cmd.Dir = "/"
+	cmd.Stderr = log
+	cmd.ExtraFiles = []*os.File{listener}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
+// retire ends the helper of a network that nobody is attached to. The caller holds
+// the start lock.
+func retire(dir string) error {
+	c, err := dial(dir)
+	if absent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.ask(message{Retire: true})
+	if errors.Is(err, unix.ECONNRESET) {
+		return nil
+	}
+	return err
+}

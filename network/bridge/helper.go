@@ -1,0 +1,380 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bryo/network/dns"
+	"bryo/network/rtnl"
+	"bryo/network/stack"
+)
+
+const (
+	// linger is how long a helper waits for the next container, so that one after
+	// the other does not pay for a start each.
+	linger = time.Second
+	// lingerKept is that of a helper that took over from one that was killed: the
+	// supervisors come back to it within milliseconds, on a busy machine seconds.
+	lingerKept = 10 * time.Second
+)
+
+// helper serves one network. mu guards all that follows it.
+type helper struct {
+	dir    string
+	config *Config
+	router *router
+	failed error // why there is no router
+
+	mu       sync.Mutex
+	table    table
+	conns    int
+	nextPort int
+	idle     *time.Timer
+	listener *net.UnixListener
+}
+
+// Main is the helper's process.
+func Main() int {
+	debug.SetGCPercent(50)
+	h, err := newHelper(os.Args[len(os.Args)-1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bryo:", err)
+		return 1
+	}
+	return h.serve()
+}
+
+func newHelper(dir string) (*helper, error) {
+	f := os.NewFile(3, "listener")
+	l, err := net.FileListener(f)
+	f.Close()
+	if err != nil {
+		return nil, err
+	}
+	h := &helper{dir: dir, listener: l.(*net.UnixListener)}
+	if h.config, err = load(dir); err != nil {
+		return nil, err
+	}
+	h.table = newTable(h.config, dir)
+	h.failed = h.connect()
+	return h, nil
+}
+
+// connect makes the router and puts the way out and the name server behind it.
+func (h *helper) connect() (err error) {
+	if h.router, err = newRouter(h.dir); err != nil {
+		return err
+	}
+	if h.router.uplink != nil {
+		cfg := uplinkConfig(h.config)
+		s, err := stack.Serve(cfg, takeFD(h.router.uplink))
+		if err != nil {
+			return err
+		}
+		// Without its way out the network is not what was asked for: end, and let
+		// the keeper begin again.
+		go func() {
+			<-s.Done()
+			fmt.Fprintln(os.Stderr, "bryo: network stack:", s.Err())
+			os.Exit(2)
+		}()
+	}
+	resolvers := dns.HostResolvers("")
+	if h.config.Internal || h.router.uplink == nil {
+		resolvers = nil
+	}
+	server := dns.New(h, resolvers)
+	for i := range h.router.datagram {
+		if err := serveNames(server, h.router.datagram[i], h.router.stream[i]); err != nil {
+			return err
+		}
+	}
+	confine(h.dir)
+	return nil
+}
+
+func serveNames(server *dns.Server, datagram, stream *os.File) error {
+	defer datagram.Close()
+	defer stream.Close()
+	u, err := net.FilePacketConn(datagram)
+	if err != nil {
+		return err
+	}
+	t, err := net.FileListener(stream)
+	if err != nil {
+		return err
+	}
+	go server.Serve(u.(*net.UDPConn))
+	go server.ServeTCP(t)
+	return nil
+}
+
+// takeFD parts a descriptor from its file.
+func takeFD(f *os.File) int {
+	fd, _ := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	f.Close()
+	_ = unix.SetNonblock(fd, true)
+	return fd
+}
+
+// serve accepts connections until there is nobody left.
+func (h *helper) serve() int {
+	wait := linger
+	if os.Getenv(envKept) != "" {
+		wait = lingerKept
+	}
+	h.mu.Lock()
+	h.idle = time.AfterFunc(wait, h.leave)
+	h.mu.Unlock()
+	for {
+		c, err := h.listener.AcceptUnix()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bryo: accept:", err)
+			return 2
+		}
+		h.join(c)
+	}
+}
+
+func (h *helper) join(c *net.UnixConn) {
+	h.mu.Lock()
+	h.conns++
+	h.idle.Stop()
+	h.mu.Unlock()
+	go h.converse(conn{c})
+}
+
+// leave ends the process when nobody is connected and nobody is about to be: the
+// start lock keeps others from connecting meanwhile, and what they did before
+// waits in the listener's queue.
+func (h *helper) leave() {
+	lock, err := unix.Open(filepath.Join(h.dir, "start.lock"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(lock)
+		err = unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err == unix.EWOULDBLOCK {
+		h.idle.Reset(linger / 10)
+		return
+	}
+	// Twice: what was accepted a moment ago may not be counted yet.
+	for range 2 {
+		if h.busy() {
+			return
+		}
+		time.Sleep(linger / 50)
+	}
+	os.Remove(filepath.Join(h.dir, socketName))
+	os.Exit(0)
+}
+
+func (h *helper) busy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.conns > 0 || h.pending()
+}
+
+// pending: somebody connected and was not accepted yet.
+func (h *helper) pending() bool {
+	raw, err := h.listener.SyscallConn()
+	if err != nil {
+		return false
+	}
+	found := false
+	_ = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(p, 0)
+		found = n > 0
+	})
+	return found
+}
+
+// converse serves one connection; its endpoint ends with it.
+func (h *helper) converse(c conn) {
+	var mine *endpoint
+	defer func() {
+		c.Close()
+		h.drop(mine)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.conns--; h.conns == 0 {
+			h.idle.Reset(linger)
+		}
+	}()
+	for {
+		m, files, err := c.receive()
+		if err != nil {
+			return
+		}
+		answer := message{Done: true}
+		switch {
+		case m.Attach != nil:
+			h.drop(mine)
+			mine, answer = h.attach(*m.Attach, files)
+		case m.Names != nil:
+			h.rename(mine, *m.Names)
+		case m.Detach:
+			h.drop(mine)
+			mine = nil
+		case m.Lookup != "":
+			answer.Found = h.find(m.Lookup)
+		case m.Retire:
+			answer = h.retire()
+		}
+		closeAll(files)
+		if c.send(answer) != nil {
+			return
+		}
+		if m.Retire && answer.Done {
+			os.Exit(0)
+		}
+	}
+}
+
+// attach gives a container a place: addresses, a pair of links, names.
+func (h *helper) attach(r Request, files []*os.File) (*endpoint, message) {
+	if h.failed != nil {
+		return nil, message{Failed: h.failed.Error()}
+	}
+	if len(files) != 1 {
+		return nil, message{Failed: "attach: no network namespace"}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e, err := h.table.add(r)
+	if err != nil {
+		return nil, message{Failed: err.Error()}
+	}
+	if err := h.plug(e, files[0]); err != nil {
+		h.table.remove(e)
+		return nil, message{Failed: fmt.Sprintf("attach container: %v", err)}
+	}
+	return e, message{Attached: h.table.describe(e, h.router.warning)}
+}
+
+// plug makes the links. A device of that name may be on its way out of the
+// container still, when another helper was killed: the kernel takes its time.
+func (h *helper) plug(e *endpoint, namespace *os.File) error {
+	h.nextPort++
+	e.port = firstPort + h.nextPort
+	pair := rtnl.Pair(rtnl.Veth{
+		Name: e.link(), Index: e.port, Master: bridgeIndex, MTU: h.config.MTU(),
+		Namespace: int(namespace.Fd()), Peer: e.request.Link, MAC: e.mac,
+	})
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := rtnl.SubmitOn(int(h.router.netlink.Fd()), pair)
+		if !errors.Is(err, unix.EEXIST) || time.Now().After(end) {
+			if err == nil && h.config.silent() {
+				err = rtnl.SubmitOn(int(h.router.netlink.Fd()), rtnl.Isolate(e.port))
+			}
+			return err
+		}
+	}
+}
+
+// drop takes an endpoint away. The links go with the container's namespace, in the
+// kernel's own time; taking them away here too keeps that from being seen.
+func (h *helper) drop(e *endpoint) {
+	if e == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.table.remove(e)
+	_ = rtnl.SubmitOn(int(h.router.netlink.Fd()), rtnl.Delete(e.link()))
+}
+
+func (h *helper) rename(e *endpoint, r Request) {
+	if e == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e.request.Name, e.request.Hostname, e.request.Aliases, e.request.Others = r.Name, r.Hostname, r.Aliases, r.Others
+	h.table.index()
+}
+
+// retire answers whether the network may be removed.
+func (h *helper) retire() message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if list := h.table.users(); list != "" {
+		return message{Failed: "has active endpoints (" + list + ")"}
+	}
+	if h.conns > 1 {
+		return message{Failed: "has active endpoints: a container starts"}
+	}
+	os.Remove(filepath.Join(h.dir, socketName))
+	return message{Done: true}
+}
+
+// find looks a name up for a container of another network that is on this one too.
+func (h *helper) find(name string) []netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.table.names[name]
+}
+
+// Addresses implements dns.Names: first this network, then the others that the
+// container is on.
+func (h *helper) Addresses(from netip.Addr, name string) ([]netip.Addr, bool) {
+	h.mu.Lock()
+	list := h.table.names[name]
+	var others []string
+	if e := h.table.byAddress[from]; e != nil {
+		others = e.request.Others
+	}
+	h.mu.Unlock()
+	for _, other := range others {
+		if len(list) > 0 {
+			break
+		}
+		list = h.askOther(other, name)
+	}
+	if len(list) < 2 {
+		return list, len(list) > 0
+	}
+	list = append([]netip.Addr(nil), list...)
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list, true
+}
+
+// askOther asks the helper of another network for a name. A name that it does not
+// know, or no helper: nothing.
+func (h *helper) askOther(network, name string) []netip.Addr {
+	if CheckName(network) != nil {
+		return nil
+	}
+	c, err := dial(filepath.Join(filepath.Dir(h.dir), network))
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	answer, err := c.ask(message{Lookup: name})
+	if err != nil {
+		return nil
+	}
+	return answer.Found
+}
+
+// Name implements dns.Names.
+func (h *helper) Name(_, address netip.Addr) (string, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.table.byAddress[address]; e != nil {
+		return e.request.Name + "." + h.config.Name, true
+	}
+	_, own := h.config.Find(address)
+	return "", own
+}

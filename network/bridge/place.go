@@ -1,0 +1,162 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"bryo/network"
+	"bryo/network/rtnl"
+)
+
+// Place is a network namespace on a network, a network.Attachment.
+type Place struct {
+	line      *Line
+	namespace *os.File // our own descriptor of it
+	request   Request
+	route     bool // this network is the way out
+	got       Attached
+	done      chan struct{}
+}
+
+// Attach puts a namespace on the network: a device in it, with addresses and, with
+// route, the default route. The caller is root of the user namespace that owns it.
+func (l *Line) Attach(namespace *os.File, r Request, route bool) (*Place, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", namespace.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("network %s: namespace: %w", filepath.Base(l.dir), err)
+	}
+	p := &Place{line: l, namespace: own, request: r, route: route, done: make(chan struct{})}
+	if err := p.attach(); err != nil {
+		own.Close()
+		return nil, fmt.Errorf("network %s: %w", filepath.Base(l.dir), err)
+	}
+	l.place = p
+	return p, nil
+}
+
+// attach is called with the line's lock held.
+func (p *Place) attach() error {
+	answer, err := p.line.ask(message{Attach: &p.request}, p.namespace)
+	if err != nil {
+		return err
+	}
+	if answer.Attached == nil || len(answer.Attached.Gateways) != len(answer.Attached.Addresses) {
+		return errors.New("attach: the helper's answer makes no sense")
+	}
+	p.got = *answer.Attached
+	p.request.Last = nil
+	for _, a := range p.got.Addresses {
+		p.request.Last = append(p.request.Last, a.Addr())
+	}
+	return p.submit(p.plan)
+}
+
+// submit makes a plan for the device and carries it out in the container.
+func (p *Place) submit(plan func(index int) []*rtnl.Request) error {
+	return network.OnNamespace(int(p.namespace.Fd()), func() error {
+		index, err := rtnl.Index(p.got.Link)
+		if err != nil {
+			return err
+		}
+		return rtnl.Submit(plan(index)...)
+	})
+}
+
+func (p *Place) plan(index int) []*rtnl.Request {
+	plan := []*rtnl.Request{rtnl.Up(rtnl.Loopback)}
+	if !p.hasIPv6() {
+		plan = append(plan, rtnl.NoLinkLocal(index).Soft())
+	}
+	plan = append(plan, rtnl.Up(index))
+	for _, a := range p.got.Addresses {
+		address := rtnl.Address(index, a)
+		if a.Addr().Is6() { // the host may have none
+			address = address.Soft()
+		}
+		plan = append(plan, address)
+	}
+	if p.route {
+		plan = append(plan, p.routes(index)...)
+	}
+	return plan
+}
+
+// routes lead out through the network's gateways. Soft: of several networks the
+// first has them.
+func (p *Place) routes(index int) (plan []*rtnl.Request) {
+	if p.got.Internal {
+		return nil
+	}
+	for _, g := range p.got.Gateways {
+		plan = append(plan, rtnl.DefaultRoute(index, g).Soft())
+	}
+	return plan
+}
+
+func (p *Place) hasIPv6() bool {
+	for _, a := range p.got.Addresses {
+		if a.Addr().Is6() {
+			return true
+		}
+	}
+	return false
+}
+
+// Route makes this network the container's way out.
+func (p *Place) Route() error {
+	p.line.mu.Lock()
+	defer p.line.mu.Unlock()
+	p.route = true
+	return p.submit(p.routes)
+}
+
+// The methods of network.Attachment.
+
+// Addresses of the container on this network.
+func (p *Place) Addresses() []netip.Prefix { return p.got.Addresses }
+
+// Gateways, one for each address.
+func (p *Place) Gateways() []netip.Addr { return p.got.Gateways }
+
+// DNS is the network's name server, on the gateways.
+func (p *Place) DNS() []netip.Addr { return p.got.Gateways }
+
+// Done is closed by Close; a helper that ends is waited for (Line).
+func (p *Place) Done() <-chan struct{} { return p.done }
+
+// Err is nil: see Done.
+func (p *Place) Err() error { return nil }
+
+// Close takes the namespace off the network.
+func (p *Place) Close() error {
+	p.line.mu.Lock()
+	defer p.line.mu.Unlock()
+	if p.line.place == p {
+		p.line.place = nil
+		_, _ = p.line.ask(message{Detach: true})
+	}
+	select {
+	case <-p.done:
+	default:
+		close(p.done)
+		p.namespace.Close()
+	}
+	return nil
+}
+
+// Internal networks have no way out.
+func (p *Place) Internal() bool { return p.got.Internal }
+
+// MAC is the hardware address of the device.
+func (p *Place) MAC() string { return p.got.MAC }
+
+// Link is the name of the device in the container.
+func (p *Place) Link() string { return p.got.Link }
+
+// Warning says what the network lacks; "": nothing.
+func (p *Place) Warning() string { return p.got.Warning }
