@@ -197,12 +197,12 @@ func TestNetwork(t *testing.T) {
 
 	killHelper(t, dir)
 	deadline := time.Now().Add(10 * time.Second)
-	for got := ""; got != "this is b"; got = a.say("dial 10.77.0.9:7") {
+	for got := ""; got != "[10.77.0.9] <nil>"; got = a.say("resolve b") {
 		if time.Now().After(deadline) {
 			t.Fatalf("not back after the helper was killed: %s\n%s", got, logOf(dir))
 		}
 	}
-	expect(a, "resolve b", "[10.77.0.9] <nil>")
+	expect(a, "dial 10.77.0.9:7", "this is b")
 	expect(a, "close", "closed <nil>")
 	expect(b, "resolve a", "no such host")
 	for _, p := range []*process{a, b, third} {
