@@ -66,6 +66,10 @@ type Inlet interface {
 	// Inbound joins fd, a connected TCP socket of the host, to a port of the
 	// container, which sees client as the other end. It owns fd from here on.
 	Inbound(fd int, client netip.AddrPort, port uint16)
+	// Datagrams brings what arrives at fd, a bound UDP socket of the host, to a
+	// port of the container with these addresses. It owns fd from here on; when
+	// stop returns, it is closed.
+	Datagrams(fd int, to []netip.Addr, port uint16) (stop func(), err error)
 }
 
 // New returns the driver of a network mode: "none", "host", "default" or ""

@@ -46,9 +46,15 @@ func dial(addresses []string) error {
 }
 
 // talk sends the words to HOST:PORT over the network (tcp, udp) of its first
-// argument and prints what comes back first.
+// argument and prints what comes back first. FROM is the address to send from.
 func talk(a []string) error {
-	c, err := net.DialTimeout(a[0], a[1], patience)
+	d := net.Dialer{Timeout: patience}
+	if from := os.Getenv("FROM"); from != "" && a[0] == "udp" {
+		d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(from)}
+	} else if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial(a[0], a[1])
 	if err == nil {
 		defer c.Close()
 		_ = c.SetDeadline(time.Now().Add(patience))
@@ -95,8 +101,14 @@ func peer(a []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(c, "tcp", plain(c.RemoteAddr()))
-		c.Close()
+		go func() {
+			// To close with a request unread would reset the connection.
+			_ = c.SetDeadline(time.Now().Add(patience))
+			fmt.Fprintln(c, "tcp", plain(c.RemoteAddr()))
+			_ = c.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, c)
+			c.Close()
+		}()
 	}
 }
 

@@ -211,6 +211,7 @@ func verbs() []definition {
 		{"logout", logoutCommand},
 		{"logs", logsCommand},
 		{"pause", func() *cli.Command { return pauseCommand(true) }},
+		{"port", portCommand},
 		{"ps", func() *cli.Command { return psCommand("ps") }},
 		{"pull", pullCommand},
 		{"push", pushCommand},

@@ -9,7 +9,7 @@ func containerCommand() *cli.Command {
 		Usage: "manage containers",
 		Subcommands: []*cli.Command{
 			attachCommand(), copyCommand(), createCommand(), execCommand(), inspectCommand(), killCommand(), logsCommand(), psCommand("ls"),
-			pauseCommand(true), containerPruneCommand(), removeCommand(), renameCommand(), restartCommand(),
+			pauseCommand(true), portCommand(), containerPruneCommand(), removeCommand(), renameCommand(), restartCommand(),
 			runCommand(), startCommand(), statsCommand(), stopCommand(), topCommand(), pauseCommand(false), updateCommand(), waitCommand(),
 		},
 	}

@@ -11,6 +11,7 @@ import (
 	"bryo/internal/engine"
 	"bryo/internal/format"
 	"bryo/internal/state"
+	"bryo/network/port"
 	"bryo/rootfs/mount"
 )
 
@@ -119,7 +120,7 @@ func psRow(c *engine.Container, whole bool, size string) format.Row {
 	return format.Row{
 		"ID": id, "Image": c.Image.Reference, "Command": command, "CreatedAt": c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
 		"RunningFor": format.Ago(c.Created, time.Now()), "Status": statusText(c.Status, time.Now()), "State": c.Status.Phase,
-		"Ports": "", "Names": c.Name, "Labels": format.Labels(c.Host.Labels), "Mounts": strings.Join(mounts, ","),
+		"Ports": port.Show(c.OpenPorts(), exposedWhile(c)), "Names": c.Name, "Labels": format.Labels(c.Host.Labels), "Mounts": strings.Join(mounts, ","),
 		"Networks": networkNames(c), "Size": size, "LocalVolumes": strconv.Itoa(volumes), "Platform": c.Image.Config.Platform(),
 	}
 }
@@ -179,7 +180,7 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 		health = c.Status.Health.Status
 	}
 	return exitedOK && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
-		f.Matches("status", c.Status.Phase) && matchesNetwork(c, f["network"]) && f.Matches("health", health) &&
+		f.Matches("status", c.Status.Phase) && matchesNetwork(c, f["network"]) && matchesPorts(c, f) && f.Matches("health", health) &&
 		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
 }
 

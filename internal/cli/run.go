@@ -98,6 +98,9 @@ func containerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
 		&cli.BoolFlag{Name: "privileged", Usage: "all capabilities of the user namespace, no seccomp, no masks"},
 		&cli.StringFlag{Name: "pull", Value: "missing", Usage: "pull policy: always, missing, never"},
+		&cli.StringSliceFlag{Name: "expose", Usage: "expose a port or a range of ports"},
+		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "publish a port: `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`"},
+		&cli.BoolFlag{Name: "publish-all", Aliases: []string{"P"}, Usage: "publish all exposed ports on any ports of the host"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress while pulling"},
 		&cli.BoolFlag{Name: "read-only", Usage: "mount the root read-only"},
 		&cli.StringFlag{Name: "restart", Usage: "restart policy: no, on-failure[:N], always, unless-stopped"},
@@ -139,15 +142,15 @@ func laterFlags() []cli.Flag {
 }
 
 var (
-	laterBools  = []string{"publish-all", "P", "oom-kill-disable", "use-api-socket", "disable-content-trust"}
-	laterShort  = map[string]string{"publish": "p", "attach": "a"}
+	laterBools  = []string{"oom-kill-disable", "use-api-socket", "disable-content-trust"}
+	laterShort  = map[string]string{"attach": "a"}
 	laterValues = []string{
 		"attach", "cpu-count", "cpu-percent",
 		"cpu-rt-period", "cpu-rt-runtime",
 		"device-cgroup-rule",
-		"expose", "gpus", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
+		"gpus", "io-maxbandwidth", "io-maxiops", "ip", "ip6",
 		"isolation", "kernel-memory", "link", "link-local-ip", "mac-address",
-		"memory-swappiness", "network-alias", "publish",
+		"memory-swappiness", "network-alias",
 		"runtime", "storage-opt", "volume-driver", "volumes-from",
 	}
 )
@@ -195,7 +198,7 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 		}
 	}
 	for _, fill := range []func(*cli.Context, *engine.RunRequest) error{
-		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf, networkOf,
+		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf, networkOf, portsOf,
 	} {
 		if err := fill(c, r); err != nil {
 			return nil, err

@@ -218,7 +218,7 @@ func inspectHost(c *Container) InspectHost {
 	h := c.Host
 	out := InspectHost{
 		LogConfig: InspectLog{Type: h.Log.Driver, Config: h.Log.Options}, NetworkMode: state.ShownNetwork(h.Network),
-		PortBindings: map[string][]InspectPort{}, RestartPolicy: InspectRestart{Name: h.Restart.Name, MaximumRetryCount: h.Restart.Max},
+		PortBindings: portBindings(c), PublishAllPorts: h.PublishAll, RestartPolicy: InspectRestart{Name: h.Restart.Name, MaximumRetryCount: h.Restart.Max},
 		AutoRemove: h.Remove, CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: orPrivate(h.CgroupNS),
 		Dns: h.DNS, DnsOptions: h.DNSOptions, DnsSearch: h.DNSSearch, ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,
 		IpcMode: orPrivate(h.IPC), PidMode: h.PID, Privileged: h.Privileged, ReadonlyRootfs: h.ReadOnly, UTSMode: h.UTS,
@@ -309,7 +309,7 @@ func inspectConfig(c *Container) InspectConfig {
 	return InspectConfig{
 		Hostname: hostname, Domainname: c.Host.Domainname, User: c.Process.User,
 		AttachStdin: attached && c.Process.Stdin, AttachStdout: attached, AttachStderr: attached,
-		ExposedPorts: c.Image.Config.ExposedPorts, Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached && c.Process.Stdin,
+		ExposedPorts: exposedPorts(c), Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached && c.Process.Stdin,
 		Env: c.Process.Env, Cmd: c.Process.Cmd, Healthcheck: c.Host.Health, Image: c.Image.Reference,
 		Volumes: c.Image.Config.Volumes, WorkingDir: c.Process.WorkDir, Entrypoint: c.Process.Entrypoint,
 		Labels: c.Host.Labels, StopSignal: c.Host.StopSignal, StopTimeout: c.Host.StopTimeout,

@@ -36,7 +36,7 @@ type InspectEndpoint struct {
 // networks of one that does not run. The default network has no link-layer
 // addresses: its MacAddress is empty.
 func inspectNetworks(c *Container) InspectNetwork {
-	out := InspectNetwork{Ports: map[string][]InspectPort{}, Networks: map[string]InspectEndpoint{}}
+	out := InspectNetwork{Ports: inspectPorts(c), Networks: map[string]InspectEndpoint{}}
 	for _, n := range c.Host.Networks {
 		out.Networks[state.ShownNetwork(n.Name)] = InspectEndpoint{}
 	}

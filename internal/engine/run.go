@@ -269,6 +269,9 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	if h.Network == "" {
 		h.Network, h.Networks = state.NetworkDefault, []state.Network{{Name: state.NetworkDefault}}
 	}
+	if err := exposePorts(h, from); err != nil {
+		return err
+	}
 	labels := map[string]string{}
 	for k, v := range from.Labels {
 		labels[k] = v

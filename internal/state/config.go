@@ -7,6 +7,7 @@ import (
 
 	"bryo/internal/linux"
 	"bryo/internal/logs"
+	"bryo/network/port"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 	"bryo/sandbox/userns"
@@ -87,18 +88,23 @@ type Host struct {
 	Init        bool     `json:"init,omitempty"`
 
 	// Network is the mode: none, host, default, or the first network's name.
-	Network    string    `json:"network"`
-	Networks   []Network `json:"networks,omitempty"`
-	PID        string    `json:"pid,omitempty"`
-	IPC        string    `json:"ipc,omitempty"`
-	UTS        string    `json:"uts,omitempty"`
-	UserNS     string    `json:"userns,omitempty"`
-	KeepID     *KeepID   `json:"keepID,omitempty"`
-	CgroupNS   string    `json:"cgroupns,omitempty"`
-	AddHosts   []string  `json:"addHosts,omitempty"`
-	DNS        []string  `json:"dns,omitempty"`
-	DNSSearch  []string  `json:"dnsSearch,omitempty"`
-	DNSOptions []string  `json:"dnsOptions,omitempty"`
+	Network  string    `json:"network"`
+	Networks []Network `json:"networks,omitempty"`
+	// Publish are the ports as asked for, those of PublishAll among them; Exposed
+	// are the image's and the flags' ("80/tcp").
+	Publish    []port.Mapping `json:"publish,omitempty"`
+	PublishAll bool           `json:"publishAll,omitempty"`
+	Exposed    []string       `json:"exposed,omitempty"`
+	PID        string         `json:"pid,omitempty"`
+	IPC        string         `json:"ipc,omitempty"`
+	UTS        string         `json:"uts,omitempty"`
+	UserNS     string         `json:"userns,omitempty"`
+	KeepID     *KeepID        `json:"keepID,omitempty"`
+	CgroupNS   string         `json:"cgroupns,omitempty"`
+	AddHosts   []string       `json:"addHosts,omitempty"`
+	DNS        []string       `json:"dns,omitempty"`
+	DNSSearch  []string       `json:"dnsSearch,omitempty"`
+	DNSOptions []string       `json:"dnsOptions,omitempty"`
 }
 
 // KeepID is --userns keep-id: a second user namespace inside the supervisor's, in

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/linux"
+	"bryo/network/port"
 )
 
 // Errors that callers distinguish.
@@ -385,6 +386,7 @@ type Status struct {
 	Restarts   int              `json:"restarts,omitempty"`
 	Health     *Health          `json:"health,omitempty"`
 	Networks   []Endpoint       `json:"networks,omitempty"` // while it runs
+	Ports      []port.Mapping   `json:"ports,omitempty"`    // open now, or in the last run
 	// StoppedByUser: stop or kill ended it; "unless-stopped" does not start it again.
 	StoppedByUser bool `json:"stoppedByUser,omitempty"`
 	// Cgroup is the container's own control group below the mount; empty: it has none.

@@ -16,6 +16,7 @@ import (
 	"bryo/internal/linux"
 	"bryo/internal/state"
 	"bryo/internal/trace"
+	"bryo/network/port"
 	"bryo/rootfs/volume"
 	"bryo/sandbox"
 	"bryo/sandbox/cgroup"
@@ -41,6 +42,7 @@ type supervisor struct {
 	tree      *tree        // mounted once, for all restarts
 	group     cgroup.Group // the container's own, if it has one
 	wires     wires
+	ports     *port.Set
 	wiring    chan wired // of the start that is under way
 	killedBy  atomic.Int32
 	removed   bool
@@ -137,6 +139,9 @@ func (s *supervisor) launch(first *client) error {
 		return err
 	}
 	placed := s.findPlace()
+	if err := s.openPorts(); err != nil {
+		return err
+	}
 	s.beginWiring()
 	var err error
 	if s.tree, err = s.mountTree(); err != nil {
@@ -256,9 +261,12 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
 		st.StoppedByUser, st.Cgroup = false, s.group.Path
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
-		st.Health, st.Networks = s.firstHealth(), s.wires.endpoints()
+		st.Health, st.Networks, st.Ports = s.firstHealth(), s.wires.endpoints(), s.ports.Mappings()
 	})
 	s.watchNetwork()
+	if err := s.servePorts(); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo:", err)
+	}
 	s.announceStart()
 	s.startHealth()
 	return nil
@@ -347,6 +355,7 @@ func (s *supervisor) failedToStart(err error) {
 	if s.config == nil {
 		return // not ours to change
 	}
+	s.ports.Close()
 	if s.config.Host.Remove {
 		s.remove()
 		s.clearWithdrawn()
@@ -361,6 +370,7 @@ func (s *supervisor) failedToStart(err error) {
 // finish records the end, or removes all of a --rm container, before anyone is
 // told: who saw the exit code finds no trace.
 func (s *supervisor) finish(code int) {
+	s.ports.Close()
 	s.closeLog()
 	os.Remove(SocketPath(s.containers, s.start.ID))
 	if s.stopAsked.Load() {

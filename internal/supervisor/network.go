@@ -13,6 +13,7 @@ import (
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/network"
+	"bryo/network/port"
 	"bryo/rootfs/etc"
 	"bryo/sandbox/userns"
 )
@@ -183,6 +184,7 @@ func (s *supervisor) cutOff(i int, name string, err error) {
 // unwire lets go of the network. The devices go with the namespace: the kernel
 // takes its time for that, and nobody waits for it.
 func (s *supervisor) unwire() {
+	s.ports.Pause()
 	w := s.wires
 	s.wires = wires{}
 	go func() {
@@ -193,6 +195,37 @@ func (s *supervisor) unwire() {
 			w.namespace.Close()
 		}
 	}()
+}
+
+// openPorts listens on the container's published ports, before anything else is
+// done for it.
+func (s *supervisor) openPorts() (err error) {
+	h := s.config.Host
+	if h.Network == state.NetworkHost || h.Network == state.NetworkNone {
+		return nil
+	}
+	s.ports, err = port.Open(h.Publish, s.status.Ports)
+	return err
+}
+
+// servePorts connects the ports with the network that the container has now.
+func (s *supervisor) servePorts() error {
+	w := &s.wires
+	if len(w.attached) == 0 {
+		return nil
+	}
+	first := w.attached[0]
+	t := port.Target{
+		Namespace: w.namespace, Gateways: first.Gateways(),
+		Enter: func(fn func() error) error { return network.OnNamespace(int(w.namespace.Fd()), fn) },
+	}
+	for _, p := range first.Addresses() {
+		t.Addresses = append(t.Addresses, p.Addr())
+	}
+	if inlet, ok := first.Attachment.(network.Inlet); ok {
+		t.Datagrams = func(fd int, n uint16) (func(), error) { return inlet.Datagrams(fd, t.Addresses, n) }
+	}
+	return s.ports.Serve(t)
 }
 
 // writeEtc writes hosts, hostname and resolv.conf of the container.

@@ -117,6 +117,27 @@ func DefaultDevice(index int, v4 bool) *Request {
 	return r.attr32(unix.RTA_OIF, index)
 }
 
+// LocalDefault makes every destination local in a table of routes: what is looked
+// up there stays in the namespace, on its loopback.
+func LocalDefault(family byte, table int) *Request {
+	r := newRequest("add local default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE,
+		route(family, 0, unix.RT_TABLE_UNSPEC, unix.RTN_LOCAL, unix.RT_SCOPE_HOST))
+	return r.attr32(unix.RTA_TABLE, table).attr32(unix.RTA_OIF, Loopback)
+}
+
+// MarkRule sends packets that carry a mark to a table of routes. A rule that is
+// there already is none the worse.
+func MarkRule(family byte, mark, table, priority int) *Request {
+	const ( // linux/fib_rules.h
+		toTable                        = 1 // FR_ACT_TO_TBL
+		fraPriority, fraMark, fraTable = 6, 10, 15
+	)
+	fixed := make([]byte, unix.SizeofRtMsg) // struct fib_rule_hdr
+	fixed[0], fixed[7] = family, toTable
+	r := newRequest("add routing rule", unix.RTM_NEWRULE, unix.NLM_F_CREATE, fixed)
+	return r.attr32(fraPriority, priority).attr32(fraMark, mark).attr32(fraTable, table)
+}
+
 // route is struct rtmsg.
 func route(family byte, bits int, table, kind, scope byte) []byte {
 	b := make([]byte, unix.SizeofRtMsg)

@@ -25,6 +25,10 @@ type flow struct {
 
 	// Of ping flows without the right to real ones: the last request.
 	request []byte
+	// Of flows that a client of a published port began: where its datagrams came
+	// in. fd is -1.
+	inlet *inlet
+	back  backway
 }
 
 // table holds flows of one kind, the least recently used first.
@@ -60,7 +64,7 @@ func (t *table) add(k key, local netip.Addr, fd int) *flow {
 	}
 	f := &flow{s: t.s, in: t, key: k, local: local, fd: fd, used: t.s.now}
 	f.timer.owner = f
-	if t.s.watch(fd, f, unix.EPOLLIN) != nil {
+	if fd >= 0 && t.s.watch(fd, f, unix.EPOLLIN) != nil {
 		unix.Close(fd)
 		return nil
 	}
@@ -103,7 +107,9 @@ func (f *flow) close() {
 	f.in.unlink(f)
 	delete(f.in.byKey, f.key)
 	f.s.timers.stop(&f.timer)
-	f.s.forget(f.fd)
+	if f.fd >= 0 {
+		f.s.forget(f.fd)
+	}
 }
 
 func (f *flow) lifetime() instant {
@@ -186,6 +192,11 @@ func datagramSocket(to netip.AddrPort, protocol int) (int, unix.Errno) {
 // send passes a datagram to the host. The first try may only collect the
 // error that an earlier datagram caused.
 func (f *flow) send(data []byte) {
+	if f.inlet != nil {
+		f.answered = true
+		f.inlet.send(data, &f.back)
+		return
+	}
 	_, errno := send(f.fd, data)
 	if errno != 0 && errno != unix.EAGAIN {
 		f.failed(errno)

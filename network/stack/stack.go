@@ -57,6 +57,7 @@ type Stack struct {
 	flows   *table
 	echoes  *table
 	dns     *forwarder
+	inlets  []*inlet
 	pieces  reassembly
 
 	in   [vnetLen + 1<<16]byte // one packet from the device
@@ -179,6 +180,9 @@ func (s *Stack) release() {
 	s.flows.closeAll()
 	s.echoes.closeAll()
 	s.dns.closeAll()
+	for _, in := range s.inlets {
+		s.forget(in.fd)
+	}
 	unix.Close(s.dev.fd)
 	s.loop.close()
 	s.chunks.least = s.chunks.spare
