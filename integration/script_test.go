@@ -20,7 +20,8 @@ func TestSingleUID(t *testing.T) { runScripts(t, modeSingle, nil) }
 // TestRoot: uid 0 runs bryo as any other user does; some scripts suffice.
 func TestRoot(t *testing.T) {
 	runScripts(t, modeRoot, []string{"hello", "doctor", "cp", "pull_kinds", "images", "load", "login", "run_binds", "run_caps", "run_exit",
-		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports"})
+		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
+		"cp_race", "commit"})
 }
 
 func runScripts(t *testing.T, mode string, names []string) {

@@ -191,12 +191,15 @@ type definition struct {
 func verbs() []definition {
 	return []definition{
 		{"attach", attachCommand},
+		{"commit", commitCommand},
 		{"container", containerCommand},
 		{"cp", copyCommand},
 		{"create", createCommand},
+		{"diff", diffCommand},
 		{"doctor", doctorCommand},
 		{"events", eventsCommand},
 		{"exec", execCommand},
+		{"export", exportCommand},
 		{"generate", generateCommand},
 		{"hello", helloCommand},
 		{"history", historyCommand},

@@ -9,6 +9,7 @@ func containerCommand() *cli.Command {
 		Usage: "manage containers",
 		Subcommands: []*cli.Command{
 			attachCommand(), copyCommand(), createCommand(), execCommand(), inspectCommand(), killCommand(), logsCommand(), psCommand("ls"),
+			commitCommand(), diffCommand(), exportCommand(),
 			pauseCommand(true), portCommand(), containerPruneCommand(), removeCommand(), renameCommand(), restartCommand(),
 			runCommand(), startCommand(), statsCommand(), stopCommand(), topCommand(), pauseCommand(false), updateCommand(), waitCommand(),
 		},

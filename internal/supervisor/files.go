@@ -65,5 +65,5 @@ func (c *session) hold() error {
 		}
 		c.held = true
 	}
-	return c.control.Send(Message{Done: true})
+	return c.control.Send(Message{Done: true, Held: c.held})
 }

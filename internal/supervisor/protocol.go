@@ -48,6 +48,7 @@ type Message struct {
 	Started *Started `json:"started,omitempty"`
 	Exited  *Exited  `json:"exited,omitempty"`
 	Done    bool     `json:"done,omitempty"`
+	Held    bool     `json:"held,omitempty"` // with Done: it was not paused before
 	Failed  *Failed  `json:"failed,omitempty"`
 }
 

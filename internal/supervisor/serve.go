@@ -95,6 +95,7 @@ func (c *session) handle(m Message, files []*os.File) error {
 	case m.Resize != nil:
 		c.resize(*m.Resize)
 	case m.Pause, m.Resume:
+		c.held = false
 		if err := c.freeze(m.Pause); err != nil {
 			return err
 		}

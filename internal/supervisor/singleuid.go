@@ -17,6 +17,17 @@ const aptConfig = `// Written by bryo: this container has one user id, which apt
 APT::Sandbox::User "root";
 `
 
+// Made tells of a file that a start makes in a container's tree and that is none of
+// the container's own changes: a place to mount on, while it is empty, or the
+// setting for apt, while it has content.
+func Made(path, content string) bool {
+	switch path {
+	case "/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf":
+		return content == ""
+	}
+	return path == "/"+aptDir+"/"+aptFile && content == aptConfig
+}
+
 const (
 	aptDir  = "etc/apt/apt.conf.d"
 	aptFile = "99-bryo-single-uid"

@@ -38,6 +38,25 @@ func Change(config *image.Config, instruction string) error {
 	return nil
 }
 
+// Changes applies several instructions. A CMD among them outlives an ENTRYPOINT
+// after it: only the one of the image was meant for another entrypoint.
+func Changes(config *image.Config, instructions []string) error {
+	cmdGiven := false
+	for _, instruction := range instructions {
+		verb, _ := cutSpace(strings.TrimSpace(instruction))
+		verb = strings.ToUpper(verb)
+		cmd := config.Cmd
+		if err := Change(config, instruction); err != nil {
+			return err
+		}
+		if verb == "ENTRYPOINT" && cmdGiven {
+			config.Cmd = cmd
+		}
+		cmdGiven = cmdGiven || verb == "CMD"
+	}
+	return nil
+}
+
 func cutSpace(s string) (first, rest string) {
 	at := strings.IndexAny(s, " \t\n")
 	if at < 0 {

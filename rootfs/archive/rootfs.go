@@ -58,10 +58,8 @@ func importConfig(options *ImportOptions) (*image.Config, error) {
 			config.Variant = parts[2]
 		}
 	}
-	for _, change := range options.Changes {
-		if err := Change(config, change); err != nil {
-			return nil, err
-		}
+	if err := Changes(config, options.Changes); err != nil {
+		return nil, err
 	}
 	message := options.Message
 	if message == "" {

@@ -79,6 +79,9 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 
 		images.OpCopyOut: copyOut,
 		images.OpCopyIn:  copyIn,
+		images.OpChanges: changed,
+		images.OpExport:  export,
+		images.OpCommit:  commit,
 
 		images.OpContainerRemove: removeContainer,
 		images.OpVolumeRemove:    removeVolumes,
@@ -89,7 +92,8 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		return nil, fmt.Errorf("image role: unknown operation %q", r.request.Op)
 	}
 	switch r.request.Op {
-	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpCopyOut, images.OpCopyIn, images.OpUsage:
+	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpUsage,
+		images.OpCopyOut, images.OpCopyIn, images.OpChanges, images.OpExport:
 		return operation(ctx, r) // these need no image store
 	}
 	options := store.Options{

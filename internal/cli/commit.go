@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"bryo/internal/engine"
+)
+
+func diffCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "diff",
+		Usage:     "Inspect changes to files or directories on a container's filesystem",
+		ArgsUsage: "CONTAINER",
+		Action: func(c *cli.Context) error {
+			e, container, err := theContainer(c, 1)
+			if err != nil {
+				return err
+			}
+			changes, err := e.Changes(container)
+			if err != nil {
+				return err
+			}
+			for _, change := range changes {
+				fmt.Fprintln(stdout(c), change.Kind+" "+printable(change.Path))
+			}
+			return nil
+		},
+	}
+}
+
+// theContainer is the container that the first of n operands names.
+func theContainer(c *cli.Context, n int) (*engine.Engine, *engine.Container, error) {
+	if err := exactly(c, n); err != nil {
+		return nil, nil, err
+	}
+	e, err := engineOf(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	container, err := e.Container(c.Args().First())
+	return e, container, err
+}
+
+func exportCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "Export a container's filesystem as a tar archive",
+		ArgsUsage: "CONTAINER",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "Write to a `FILE`, instead of STDOUT"},
+		},
+		Action: func(c *cli.Context) error {
+			output := c.String("output")
+			if output == "" && isTTY(os.Stdout) {
+				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+			}
+			e, container, err := theContainer(c, 1)
+			if err != nil {
+				return err
+			}
+			if output == "" {
+				return e.Export(container, os.Stdout)
+			}
+			return e.ExportTo(container, output)
+		},
+	}
+}
+
+func commitCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "commit",
+		Usage:     "Create a new image from a container's changes",
+		ArgsUsage: "CONTAINER [REPOSITORY[:TAG]]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "author", Aliases: []string{"a"}, Usage: "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")"},
+			&cli.StringSliceFlag{Name: "change", Aliases: []string{"c"}, Usage: "Apply Dockerfile instruction to the created image"},
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "Commit message"},
+			&cli.BoolFlag{Name: "pause", Aliases: []string{"p"}, Value: true, Usage: "Pause container during commit"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 && c.NArg() != 2 {
+				return arity(c, "requires at least 1 and at most 2 arguments")
+			}
+			e, container, err := theContainer(c, c.NArg())
+			if err != nil {
+				return err
+			}
+			id, err := e.Commit(container, engine.CommitOptions{
+				Reference: c.Args().Get(1), Author: c.String("author"), Message: c.String("message"),
+				Changes: c.StringSlice("change"), Pause: c.Bool("pause"),
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(stdout(c), "sha256:"+id)
+			return err
+		},
+	}
+}
