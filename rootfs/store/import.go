@@ -67,7 +67,7 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 	// An image that another process removes meanwhile takes along layers that
 	// were counted on: then the missing ones are fetched after all.
 	var record *image.Record
-	for range 5 {
+	for range 20 {
 		if err = s.importLayers(ctx, p, options.Progress); err == nil {
 			record, err = s.commit(p, names, options)
 		}
