@@ -26,6 +26,6 @@ func main() {
 	// few that read much.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(128 << 20)
-	trace.Start("cli")
+	trace.Start("cli", userns.Began())
 	os.Exit(cli.Main(os.Args))
 }

@@ -45,6 +45,7 @@ func run(c *cli.Context) error {
 		return err
 	}
 	request.Host.Detached = c.Bool("detach")
+	e.Prepare()
 	config, err := e.Create(c.Context, *request)
 	if err != nil {
 		return creation(err)

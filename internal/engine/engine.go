@@ -35,6 +35,7 @@ type Engine struct {
 
 	mapOnce sync.Once
 	idMap   userns.Mapping
+	twin    *userns.Twin // forked for `run` before this process's runtime started
 }
 
 // New resolves the data root. It creates nothing: `version` and `doctor` work

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
@@ -66,23 +67,66 @@ func (e *Engine) Background(config *state.Config) error {
 	return nil
 }
 
+// Prepare lets the twin of this process, if it has one, get its id maps while the
+// image is looked up. It becomes the supervisor of the one container that spawn
+// starts, or ends with this process.
+func (e *Engine) Prepare() {
+	if e.twin = userns.TakeTwin(); e.twin != nil {
+		e.twin.Map(e.mapping())
+	}
+}
+
+// give makes the prepared twin the supervisor: the orders that another one finds
+// waiting, and the stdin of its program.
+func (e *Engine) give(start supervisor.Start, stdin *os.File) (*supervisor.Control, error) {
+	control, err := supervisor.NewControl(e.twin.Control)
+	if err != nil {
+		return nil, err
+	}
+	var files []*os.File
+	if stdin != nil {
+		files = append(files, stdin)
+	}
+	// The answer to the maps counts: when they failed, the twin may be gone.
+	sent := control.Send(supervisor.Message{Start: &start}, files...)
+	if err := e.twin.Mapped(); err != nil || sent != nil {
+		control.Close()
+		return nil, cmp.Or(err, sent)
+	}
+	return control, nil
+}
+
 // spawn starts the supervisor process of a container.
 func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.File, s *session) error {
+	var err error
+	if start.Cgroup, err = placeFor(config, start.Foreground); err != nil {
+		e.discard(config)
+		return err
+	}
+	if e.twin != nil {
+		s.control, err = e.give(start, stdin)
+	} else {
+		s.control, err = execSupervisor(config, start, stdin)
+	}
+	trace.Mark("user namespace mapped")
+	if err != nil {
+		e.discard(config)
+	}
+	return err
+}
+
+// execSupervisor starts it from this binary.
+func execSupervisor(config *state.Config, start supervisor.Start, stdin *os.File) (*supervisor.Control, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	control, theirs, err := supervisor.NewControlPair()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer theirs.Close()
-	if start.Cgroup, err = placeFor(config, start.Foreground); err != nil {
-		control.Close()
-		e.discard(config)
-		return err
-	}
 	// Sent before the process exists: it finds its orders waiting.
 	if err := control.Send(supervisor.Message{Start: &start}); err != nil {
-		return fmt.Errorf("start supervisor: %w", err)
+		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	command := userns.Command{
 		Role: supervisor.Role, Env: supervisorEnv(), Files: []*os.File{theirs}, Mapping: config.Mapping,
@@ -91,15 +135,11 @@ func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.F
 	if start.Foreground {
 		command.Stdin, command.Stdout, command.Stderr = stdin, os.Stdout, os.Stderr
 	}
-	_, err = userns.Start(command)
-	trace.Mark("user namespace mapped")
-	if err != nil {
+	if _, err = userns.Start(command); err != nil {
 		control.Close()
-		e.discard(config)
-		return err
+		return nil, err
 	}
-	s.control = control
-	return nil
+	return control, nil
 }
 
 // supervisorEnv: nothing of the user's environment is needed there.

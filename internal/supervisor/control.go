@@ -26,7 +26,7 @@ func NewControlPair() (*Control, *os.File, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("create control socket: %w", err)
 	}
-	ours, err := newControl(pair[0])
+	ours, err := NewControl(pair[0])
 	if err != nil {
 		unix.Close(pair[1])
 		return nil, nil, err
@@ -50,7 +50,7 @@ func Dial(path string) (*Control, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("connect", err)
 	}
-	return newControl(fd)
+	return NewControl(fd)
 }
 
 // listen opens the socket at path for clients.
@@ -81,8 +81,9 @@ func throughDir(dir int, path string) string {
 	return "/proc/self/fd/" + strconv.Itoa(dir) + "/" + filepath.Base(path)
 }
 
-// newControl makes the descriptor non-blocking, so that the Go poller serves it.
-func newControl(fd int) (*Control, error) {
+// NewControl takes over the descriptor of one end and makes it non-blocking, so
+// that the Go poller serves it.
+func NewControl(fd int) (*Control, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("control socket: %w", err)

@@ -54,7 +54,7 @@ func accept(listener *os.File) (*Control, error) {
 	if err = errors.Join(err, acceptErr); err != nil {
 		return nil, err
 	}
-	return newControl(fd)
+	return NewControl(fd)
 }
 
 // converse serves one client until it hangs up.

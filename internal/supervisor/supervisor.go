@@ -26,22 +26,54 @@ func Main() int {
 	// which lives longest.
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1) // until the program runs, see settle
-	trace.Start("supervisor")
-	control, err := newControl(userns.FirstFile)
+	trace.Start("supervisor", userns.Began())
+	control, err := NewControl(userns.FirstFile)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 		return 125
 	}
-	if err := userns.Ready(); err != nil {
-		return fail(control, err)
-	}
-	trace.Mark("root of the user namespace")
-	m, _, err := control.Receive()
+	m, files, err := control.Receive()
 	if err != nil || m.Start == nil {
 		return 125 // the CLI is gone: nobody to tell, nothing started
 	}
+	if userns.IsTwin() {
+		err = takeStdio(m.Start, files)
+	}
+	if err == nil {
+		err = userns.Ready()
+	}
+	if err != nil {
+		return fail(control, err)
+	}
+	trace.Mark("root of the user namespace")
 	s := newSupervisor(control, *m.Start)
 	return s.supervise(catchSignals())
+}
+
+// takeStdio gives a forked supervisor the descriptors that an executed one finds:
+// the stdin that was sent, the command's own stdout and stderr, and /dev/null
+// for all that it shall not have.
+func takeStdio(start *Start, files []*os.File) error {
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	stdin := null
+	if len(files) > 0 {
+		stdin = files[0]
+		defer stdin.Close()
+	}
+	place := map[int]*os.File{0: stdin}
+	if !start.Foreground {
+		place[1], place[2] = null, null
+	}
+	for fd, file := range place {
+		if err := unix.Dup3(int(file.Fd()), fd, 0); err != nil {
+			return os.NewSyscallError("dup3", err)
+		}
+	}
+	return nil
 }
 
 // settle makes the supervisor small once the program runs: collect what the start

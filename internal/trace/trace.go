@@ -22,8 +22,8 @@ var (
 )
 
 // Start turns tracing on when the environment asks for it. name is the role
-// that the lines carry.
-func Start(name string) {
+// that the lines carry, began the time when the command was executed.
+func Start(name string, began int64) {
 	value := os.Getenv(Env)
 	if value == "" {
 		return
@@ -35,7 +35,7 @@ func Start(name string) {
 	}
 	origin, _ = strconv.ParseInt(value, 10, 64)
 	if origin <= 1 {
-		origin = now()
+		origin = began
 	}
 	Mark("process started")
 }

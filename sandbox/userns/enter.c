@@ -7,23 +7,163 @@
  * The parent (userns.Start) passes a socket in _BRYO_USERNS, reads one int
  * (0 or errno), writes the id maps of this process and answers with one byte,
  * for which the Go side waits (userns.Ready): the runtime starts meanwhile.
+ *
+ * `bryo run` forks its supervisor here, before either has a Go runtime: the two
+ * start side by side, and no second execve is paid for (twin.go). What the
+ * child inherits is the same as after execve: three descriptors of stdio, our two,
+ * no variable but those that are named below.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-__attribute__((constructor)) static void bryo_enter_userns(void)
-{
-	const char *env = getenv("_BRYO_USERNS");
-	int fd, result = 0;
+enum { SOCKET_FD = 3, CONTROL_FD = 4 }; /* socketFD and FirstFile in userns.go */
 
-	if (!env)
-		return;
-	fd = atoi(env);
+int bryo_twin_pid;	   /* in the command: its twin, 0 without one */
+int bryo_twin_socket = -1; /* and the sockets to it */
+int bryo_twin_control = -1;
+int bryo_is_twin; /* in the twin */
+long long bryo_began; /* CLOCK_MONOTONIC, nanoseconds */
+
+static void enter(int fd)
+{
+	int result = 0;
+
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		result = errno;
 	if (write(fd, &result, sizeof result) != sizeof result || result)
 		_exit(125);
+}
+
+/* Above stdio, also when the user closed that. */
+static int above(int fd, int least)
+{
+	int moved = fcntl(fd, F_DUPFD_CLOEXEC, least);
+	close(fd);
+	return moved;
+}
+
+static int pair(int type, int fds[2])
+{
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds) < 0)
+		return -1;
+	for (int i = 0; i < 2; i++)
+		fds[i] = above(fds[i], CONTROL_FD + 1);
+	return fds[0] < 0 || fds[1] < 0 ? -1 : 0;
+}
+
+static void close_from(int fd)
+{
+#ifndef __NR_close_range
+#define __NR_close_range 436
+#endif
+	if (syscall(__NR_close_range, fd, ~0u, 0) == 0)
+		return;
+	for (int end = (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
+		close(fd);
+}
+
+/* Nothing of the user's environment stays: it may hold secrets, and a detached
+ * supervisor lives for long. The strings are wiped, not only the pointers. */
+static void forget_environment(char **envp)
+{
+	static char none[] = "_=", role[] = "_BRYO_ROLE=supervisor";
+
+	for (char **e = envp; *e; e++) {
+		if (!strncmp(*e, "PATH=", 5) || !strncmp(*e, "BRYO_TRACE=", 11))
+			continue;
+		memset(*e, 0, strlen(*e));
+		*e = none;
+	}
+	for (char **e = envp; *e; e++)
+		if (*e == none) {
+			*e = role;
+			return;
+		}
+	_exit(125); /* forkable() has seen a variable that can go */
+}
+
+/* What ps shows. The kernel reads the words where execve put them. */
+static void take_name(int argc, char **argv)
+{
+	static const char name[] = "bryo\0supervisor";
+	size_t room = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - argv[0]);
+
+	memset(argv[0], 0, room);
+	memcpy(argv[0], name, sizeof name - 1 < room ? sizeof name - 1 : room);
+	prctl(PR_SET_NAME, "bryo", 0, 0, 0);
+}
+
+static void become_twin(int argc, char **argv, char **envp, int socket, int control)
+{
+	bryo_is_twin = 1;
+	dup2(socket, SOCKET_FD);
+	dup2(control, CONTROL_FD);
+	close_from(CONTROL_FD + 1);
+	setsid();
+	if (chdir("/") < 0)
+		_exit(125);
+	take_name(argc, argv);
+	forget_environment(envp);
+	enter(SOCKET_FD);
+}
+
+/* Only the plain spelling: any other line starts its supervisor by execve. */
+static int forkable(int argc, char **argv, char **envp)
+{
+	int removable = 0;
+
+	if (argc < 3 || strcmp(argv[1], "run"))
+		return 0;
+	for (char **e = envp; *e; e++) {
+		if (!strncmp(*e, "_BRYO_", 6) || !strncmp(*e, "_LIBCONTAINER_", 14))
+			return 0;
+		removable += strncmp(*e, "PATH=", 5) && strncmp(*e, "BRYO_TRACE=", 11);
+	}
+	return removable > 0;
+}
+
+static void fork_twin(int argc, char **argv, char **envp)
+{
+	int socket[2], control[2];
+
+	if (pair(SOCK_STREAM, socket) < 0 || pair(SOCK_SEQPACKET, control) < 0)
+		return; /* out of descriptors: the Go side says so */
+	pid_t pid = fork();
+	if (pid == 0) {
+		become_twin(argc, argv, envp, socket[1], control[1]);
+		return;
+	}
+	close(socket[1]);
+	close(control[1]);
+	if (pid < 0) {
+		close(socket[0]);
+		close(control[0]);
+		return;
+	}
+	bryo_twin_pid = pid;
+	bryo_twin_socket = socket[0];
+	bryo_twin_control = control[0];
+}
+
+/* glibc and musl hand main's arguments to constructors. */
+__attribute__((constructor)) static void bryo_enter_userns(int argc, char **argv, char **envp)
+{
+	const char *env = getenv("_BRYO_USERNS");
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	bryo_began = now.tv_sec * 1000000000ll + now.tv_nsec;
+	if (env)
+		enter(atoi(env));
+	else if (argv && envp && forkable(argc, argv, envp))
+		fork_twin(argc, argv, envp);
 }

@@ -32,7 +32,7 @@ const maxRequest = 8 << 20
 
 // Main runs the role; the exit code is 0 when an answer was given.
 func Main() int {
-	trace.Start("image")
+	trace.Start("image", userns.Began())
 	in := os.NewFile(userns.FirstFile, "request")
 	out := os.NewFile(userns.FirstFile+1, "reply")
 	if err := userns.Ready(); err != nil {

@@ -1,0 +1,72 @@
+package userns
+
+/*
+extern int bryo_twin_pid, bryo_twin_socket, bryo_twin_control, bryo_is_twin;
+extern long long bryo_began;
+*/
+import "C"
+
+import (
+	"os"
+	"sync"
+)
+
+// Twin is the process that `bryo run` forked before its Go runtime started, to
+// become the supervisor. It has made its namespaces, or could not, and waits for
+// its id maps. If the command ends without it, so does the twin.
+type Twin struct {
+	PID     int
+	Control int // our end of a SOCK_SEQPACKET pair; its end is FirstFile there
+
+	socket *os.File
+	once   sync.Once
+	mapped chan error
+}
+
+// TakeTwin returns this process's twin, to one caller; nil when there is none.
+func TakeTwin() *Twin {
+	if C.bryo_twin_pid == 0 {
+		return nil
+	}
+	t := &Twin{
+		PID: int(C.bryo_twin_pid), Control: int(C.bryo_twin_control),
+		socket: os.NewFile(uintptr(C.bryo_twin_socket), "userns"), mapped: make(chan error, 1),
+	}
+	C.bryo_twin_pid = 0
+	return t
+}
+
+// Map starts to write the twin's id maps, beside whatever the caller does next.
+func (t *Twin) Map(m Mapping) {
+	t.once.Do(func() {
+		go func() {
+			defer t.socket.Close()
+			t.mapped <- establish(t.socket, t.PID, m)
+		}()
+	})
+}
+
+// Mapped waits until the maps are written. After an error the twin is dead.
+func (t *Twin) Mapped() error {
+	err := <-t.mapped
+	if err != nil {
+		t.Kill()
+	}
+	return err
+}
+
+// Kill ends a twin that is not wanted.
+func (t *Twin) Kill() {
+	if process, err := os.FindProcess(t.PID); err == nil {
+		_ = process.Kill()
+		_, _ = process.Wait()
+	}
+}
+
+// IsTwin says whether this process was forked, not executed: its stdio is still
+// that of the command.
+func IsTwin() bool { return C.bryo_is_twin != 0 }
+
+// Began is when this process was executed, in nanoseconds of CLOCK_MONOTONIC; a
+// twin has the time of its command.
+func Began() int64 { return int64(C.bryo_began) }
