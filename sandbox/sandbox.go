@@ -98,6 +98,14 @@ func Start(c Config) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
+	// Rootless, but for the checks of Create: the supervisor is the user that init
+	// is, so init opens the sources of bind mounts itself, and no thread of the
+	// supervisor enters its mount namespace to do that. The rest of what this turns
+	// off, helpers for a nested map and setgroups, keep-id needs and the last
+	// stage does.
+	if !config.Namespaces.Contains(configs.NEWUSER) {
+		config.RootlessEUID = true
+	}
 	started := &Container{Process{container: container, init: true}}
 	if err := started.run(c); err != nil {
 		_ = container.Destroy()

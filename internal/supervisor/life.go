@@ -135,9 +135,12 @@ func (s *supervisor) foregroundClient() *client {
 
 // launch brings the container up to its program's first instruction.
 func (s *supervisor) launch(first *client) error {
-	if err := s.enlist(); err != nil {
-		return err
+	if s.config == nil {
+		if err := s.enlist(); err != nil {
+			return err
+		}
 	}
+	s.mountRun()
 	placed := s.findPlace()
 	if err := s.openPorts(); err != nil {
 		return err
@@ -428,7 +431,7 @@ func (s *supervisor) clearWithdrawn() {
 // directory dir, so that the directories can be deleted.
 func unmountAll(dir string) {
 	staged, _ := os.ReadDir(filepath.Join(dir, stageDir))
-	places := []string{rootDir, devDir}
+	places := []string{rootDir, devDir, runDir}
 	for _, e := range staged {
 		places = append(places, filepath.Join(stageDir, e.Name()))
 	}

@@ -36,8 +36,12 @@ func Main() int {
 	if err != nil || m.Start == nil {
 		return 125 // the CLI is gone: nobody to tell, nothing started
 	}
+	s := newSupervisor(control, *m.Start)
 	if userns.IsTwin() {
-		err = takeStdio(m.Start, files)
+		// What needs no mapped id is done while the maps are being written.
+		if err = takeStdio(m.Start, files); err == nil {
+			err = s.enlist()
+		}
 	}
 	if err == nil {
 		err = userns.Ready()
@@ -46,7 +50,6 @@ func Main() int {
 		return fail(control, err)
 	}
 	trace.Mark("root of the user namespace")
-	s := newSupervisor(control, *m.Start)
 	return s.supervise(catchSignals())
 }
 
@@ -110,7 +113,7 @@ func catchSignals() chan os.Signal {
 }
 
 func (s *supervisor) dir() string    { return s.containers.Path(s.start.ID) }
-func (s *supervisor) runDir() string { return filepath.Join(s.dir(), "run") }
+func (s *supervisor) runDir() string { return filepath.Join(s.dir(), runDir) }
 
 // exitCode is the shell's: 128+n for signal n.
 func exitCode(status syscall.WaitStatus) int {

@@ -1,12 +1,15 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"bryo/internal/state"
 	"bryo/rootfs/etc"
@@ -22,6 +25,7 @@ const (
 	rootDir  = "root"
 	devDir   = "dev"
 	stageDir = "stage"
+	runDir   = "run"
 	etcDir   = "etc"
 )
 
@@ -36,22 +40,13 @@ type tree struct {
 // this process's mount namespace: it is gone with the process.
 func (s *supervisor) mountTree() (*tree, error) {
 	t := &tree{root: filepath.Join(s.dir(), rootDir)}
-	if err := s.mountRoot(t.root); err != nil {
-		return nil, err
-	}
-	err := s.adaptImage(t.root)
-	if err != nil {
-		return nil, err
-	}
-	if t.user, err = s.resolveUser(t.root); err != nil {
-		return nil, err
-	}
-	dev, err := s.prepareDev()
-	if err != nil {
-		return nil, err
-	}
-	files, err := s.etcFiles()
-	if err != nil {
+	var dev string
+	var files []specs.Mount
+	var beside errgroup.Group // none of these looks at the root
+	beside.Go(func() (err error) { dev, err = s.prepareDev(); return err })
+	beside.Go(func() (err error) { files, err = s.etcFiles(); return err })
+	err := s.fillRoot(t)
+	if err := cmp.Or(err, beside.Wait()); err != nil {
 		return nil, err
 	}
 	own, err := s.stage(t)
@@ -61,6 +56,27 @@ func (s *supervisor) mountTree() (*tree, error) {
 	t.mounts = append(s.standardMounts(dev), withoutTargets(files, s.config.Host.Mounts)...)
 	t.mounts = append(t.mounts, own...)
 	return t, nil
+}
+
+// fillRoot mounts the image and finds the user in it.
+func (s *supervisor) fillRoot(t *tree) (err error) {
+	if err = s.mountRoot(t.root); err != nil {
+		return err
+	}
+	if err = s.adaptImage(t.root); err != nil {
+		return err
+	}
+	t.user, err = s.resolveUser(t.root)
+	return err
+}
+
+// mountRun keeps libcontainer's record of the container off the disk. Nobody else
+// reads it, and it is of no use once this process is gone. A kernel that refuses the
+// mount keeps it on the disk.
+func (s *supervisor) mountRun() {
+	if os.MkdirAll(s.runDir(), 0o700) == nil {
+		_ = unix.Mount("bryo-run", s.runDir(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=700,size=4m")
+	}
 }
 
 // mountRoot joins the image's layers and the container's own on top. Where the
