@@ -53,6 +53,10 @@ type Owner struct{ UID, GID uint32 }
 type Filter struct {
 	Program []byte
 	Flags   uint32 // SECCOMP_FILTER_FLAG_*
+	// Listener takes the listener of a program that asks user space, before the
+	// user's program is executed; it owns the descriptor. Flags name no listener:
+	// this does.
+	Listener func(*os.File) error
 }
 
 // Size of a terminal in characters.
@@ -156,9 +160,9 @@ func convert(c Config) (*configs.Config, error) {
 // run starts the process of spec c in the container and waits for the report of
 // its last stage.
 func (s *Process) run(c Config) error {
-	report, status, err := os.Pipe()
+	report, status, err := statusPair(c.Filter)
 	if err != nil {
-		return fmt.Errorf("create container: pipe: %w", err)
+		return fmt.Errorf("create container: %w", err)
 	}
 	defer report.Close()
 	defer status.Close()
@@ -186,11 +190,41 @@ func (s *Process) run(c Config) error {
 		return fmt.Errorf("start container: %w", err)
 	}
 	status.Close()
-	if err := laststage.ReadReport(report); err != nil {
+	err = s.takeListener(c.Filter, report)
+	if err == nil {
+		err = laststage.ReadReport(report)
+	}
+	if err != nil {
+		report.Close() // a last stage that waits for us ends
 		_, _ = s.process.Wait()
 		return explain(err, c.Spec.Process.Args[0])
 	}
 	return nil
+}
+
+// statusPair is what the last stage reports through: a pipe, or a socket when it
+// has to wait for an answer.
+func statusPair(f Filter) (ours, theirs *os.File, err error) {
+	if f.Listener == nil {
+		return os.Pipe()
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return os.NewFile(uintptr(pair[0]), "status"), os.NewFile(uintptr(pair[1]), "status"), nil
+}
+
+// takeListener hands the listener of the loaded filter on.
+func (s *Process) takeListener(f Filter, report *os.File) error {
+	if f.Listener == nil {
+		return nil
+	}
+	listener, err := laststage.TakeListener(report, s.PID())
+	if err != nil {
+		return err
+	}
+	return f.Listener(listener)
 }
 
 func explain(err error, program string) error {
@@ -241,6 +275,10 @@ func plan(c Config) *laststage.Plan {
 	p := c.Spec.Process
 	plan := &laststage.Plan{UID: p.User.UID, GID: p.User.GID, Flags: laststage.DieWithParent}
 	plan.Filter, plan.FilterFlags = c.Filter.Program, c.Filter.Flags
+	if c.Filter.Listener != nil {
+		// A listener and TSYNC exclude each other, and here is one thread.
+		plan.FilterFlags = plan.FilterFlags&^unix.SECCOMP_FILTER_FLAG_TSYNC | unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
 	if !c.Single {
 		plan.Flags |= laststage.SetGroups
 		plan.Groups = p.User.AdditionalGids

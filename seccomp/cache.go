@@ -46,6 +46,9 @@ func cacheKey(profile []byte, o Options) [sha256.Size]byte {
 	field([]byte(strings.Join(slices.Compact(caps), ",")))
 	field([]byte(strings.Join(slices.Compact(notify), ",")))
 	field(fmt.Appendf(nil, "%s %d.%d %d %d %d", o.Arch, o.Kernel.Major, o.Kernel.Minor, o.Fake, o.UID, o.GID))
+	if o.Bypass != 0 {
+		field(fmt.Appendf(nil, "bypass %d", o.Bypass))
+	}
 	return [sha256.Size]byte(h.Sum(nil))
 }
 

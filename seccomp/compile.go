@@ -21,6 +21,8 @@ type Options struct {
 	// Notify names calls that are handed to a Listener where the profile
 	// would allow them.
 	Notify []string
+	// Bypass is for containers with the host's sockets.
+	Bypass Bypass
 }
 
 // Compile translates a profile into one filter program for all ABIs that the
@@ -80,6 +82,7 @@ func resolve(p *Profile, o Options) ([]policy, error) {
 		pol := p.policyFor(&abis[id], rules, byCall)
 		pol.notify(o.Notify)
 		pol.fake(o)
+		pol.bypass(o.Bypass)
 		out = append(out, pol)
 	}
 	return out, nil

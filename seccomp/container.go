@@ -65,7 +65,7 @@ type variant struct {
 // for uid and gid 0 and for kernels from 4.8 on, which is the only version
 // that Default asks for.
 func precompiled(o Options) (string, bool) {
-	if o.UID != 0 || o.GID != 0 || len(o.Notify) > 0 || !o.Kernel.atLeast(Kernel{4, 8}) {
+	if o.UID != 0 || o.GID != 0 || len(o.Notify) > 0 || o.Bypass != 0 || !o.Kernel.atLeast(Kernel{4, 8}) {
 		return "", false
 	}
 	caps := relevantCaps(o.Caps)

@@ -123,6 +123,23 @@ func (l *Listener) Receive() (Notification, error) {
 	return n, err
 }
 
+// TryReceive is Receive for who polls the descriptor: it does not wait, ok says
+// whether there was a call.
+func (l *Listener) TryReceive() (n Notification, ok bool, err error) {
+	conn, err := l.file.SyscallConn()
+	if err != nil {
+		return Notification{}, false, err
+	}
+	var result error
+	err = conn.Control(func(fd uintptr) {
+		n, ok, result = receive(fd)
+	})
+	if err == nil {
+		err = result
+	}
+	return n, ok && err == nil, err
+}
+
 // receive fetches a call if one waits. The kernel's RECV would block in spite
 // of O_NONBLOCK, so poll is asked before.
 func receive(fd uintptr) (n Notification, done bool, err error) {

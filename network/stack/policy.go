@@ -28,6 +28,10 @@ var metadata = [...]netip.Addr{
 	netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x20, 3: 0xce, 14: 0x02, 15: 0x54}), // Google: fd20:ce::254
 }
 
+// Allows reports whether the container may talk to a, an address as it would be
+// dialed on the host.
+func (p Policy) Allows(a netip.Addr) bool { return p.allows(a) }
+
 // allows reports whether the container may talk to a, an address as it would
 // be dialed on the host.
 func (p Policy) allows(a netip.Addr) bool {

@@ -57,7 +57,7 @@ type Plan struct {
 	Inheritable uint64
 	Ambient     uint64
 	Filter      []byte // struct sock_filter, native byte order; empty: no filter
-	FilterFlags uint32 // SECCOMP_FILTER_FLAG_*
+	FilterFlags uint32 // SECCOMP_FILTER_FLAG_*; with NEW_LISTENER the status descriptor is a socket
 }
 
 func (p *Plan) encode() ([]byte, error) {
@@ -164,4 +164,32 @@ func ReadReport(r io.Reader) error {
 		Step:  binary.NativeEndian.Uint32(b[:4]),
 		Errno: unix.Errno(binary.NativeEndian.Uint32(b[4:])),
 	}
+}
+
+// TakeListener waits until process pid has loaded its filter and takes the
+// listener out of it; the program is not executed before. ReadReport comes next.
+func TakeListener(status *os.File, pid int) (*os.File, error) {
+	err := ReadReport(status)
+	var loaded *Error
+	if !errors.As(err, &loaded) || loaded.Step != 0 {
+		if err == nil {
+			err = errors.New("last stage: no listener")
+		}
+		return nil, err
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("last stage: pidfd_open: %w", err)
+	}
+	defer unix.Close(pidfd)
+	fd, err := unix.PidfdGetfd(pidfd, int(loaded.Errno), 0)
+	if err != nil {
+		return nil, fmt.Errorf("last stage: take the seccomp listener: %w", err)
+	}
+	listener := os.NewFile(uintptr(fd), "seccomp listener")
+	if _, err := status.Write([]byte{1}); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("last stage: %w", err)
+	}
+	return listener, nil
 }
