@@ -73,14 +73,15 @@ type Inlet interface {
 }
 
 // New returns the driver of a network mode: "none", "host", "default" or ""
-// (the same). Networks that users define have their own driver in bridge.
+// (the same), "bypass". Networks that users define have their own driver in bridge.
 func New(mode string) (Driver, error) {
 	switch mode {
 	case "none":
 		return None{}, nil
 	case "host":
 		return Host{}, nil
-	case "default", "":
+	case "default", "", "bypass":
+		// What a bypass does not take goes this way.
 		return Default{}, nil
 	}
 	return nil, fmt.Errorf("network %s: no such mode", mode)

@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,23 @@ const (
 	// number on the host.
 	BypassNames
 )
+
+// BypassSupported says what the running kernel lacks for it; nil: nothing.
+func BypassSupported() error {
+	k, err := runningKernel()
+	if err != nil {
+		return err
+	}
+	return bypassSupported(k)
+}
+
+// bypassSupported: SECCOMP_IOCTL_NOTIF_ADDFD came with Linux 5.9.
+func bypassSupported(k Kernel) error {
+	if !k.atLeast(Kernel{5, 9}) {
+		return fmt.Errorf("it needs kernel 5.9 or newer, and this is %d.%d", k.Major, k.Minor)
+	}
+	return nil
+}
 
 // judged are the calls whose arguments say all that matters is in the listener.
 var judged = [...]string{"connect", "bind", "listen", "sendmsg", "sendmmsg"}

@@ -102,3 +102,19 @@ func TestBypassIsNotPrecompiled(t *testing.T) {
 		t.Error("the same cache entry with and without bypass")
 	}
 }
+
+func TestBypassNeedsKernel(t *testing.T) {
+	for k, want := range map[Kernel]string{
+		{5, 4}:  "it needs kernel 5.9 or newer, and this is 5.4",
+		{4, 19}: "it needs kernel 5.9 or newer, and this is 4.19",
+		{5, 9}:  "", {6, 12}: "",
+	} {
+		got := ""
+		if err := bypassSupported(k); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%v: %q, want %q", k, got, want)
+		}
+	}
+}

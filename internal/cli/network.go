@@ -29,14 +29,14 @@ func networkOf(c *cli.Context, r *engine.RunRequest) error {
 			return usageError(err.Error())
 		}
 		switch n.Name {
-		case state.NetworkDefault, state.NetworkNone, state.NetworkHost:
+		case state.NetworkDefault, state.NetworkNone, state.NetworkHost, state.NetworkBypass:
 		default:
 			return usageError(fmt.Sprintf("network %s not found", printable(n.Name)))
 		}
 		h.Networks = append(h.Networks, n)
 	}
 	h.Network = h.Networks[0].Name
-	if wantsHost(h.AddHosts) && h.Network == state.NetworkDefault {
+	if wantsHost(h.AddHosts) && (h.Network == state.NetworkDefault || h.Network == state.NetworkBypass) {
 		// A name for the host is asked for to reach it.
 		h.Networks[0].HostLoopback = true
 	}

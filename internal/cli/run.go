@@ -93,7 +93,7 @@ func containerFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "log-opt", Usage: "option of the log driver (`KEY=VALUE`)"},
 		&cli.StringSliceFlag{Name: "mount", Usage: "attach a mount (type=bind|volume|tmpfs,…)"},
 		&cli.StringFlag{Name: "name", Usage: "name the container"},
-		&cli.StringSliceFlag{Name: "network", Aliases: []string{"net"}, Usage: "network: default[:host-loopback,metadata,mtu=N], none or host"},
+		&cli.StringSliceFlag{Name: "network", Aliases: []string{"net"}, Usage: "network: default[:host-loopback,metadata,mtu=N], bypass[:…], none or host"},
 		&cli.IntFlag{Name: "oom-score-adj", Usage: "adjust the host's OOM preference (-1000 to 1000)"},
 		&cli.StringFlag{Name: "pid", Usage: "PID namespace: private or host"},
 		&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},

@@ -12,13 +12,14 @@ const (
 	NetworkDefault = "default" // the user-mode stack
 	NetworkNone    = "none"
 	NetworkHost    = "host"
+	NetworkBypass  = "bypass" // the default one, with sockets of the host where they lead out
 )
 
 // Network is one network that a container is to be attached to, as asked for.
 type Network struct {
 	Name string `json:"name"`
 
-	// Of the default network:
+	// Of the default network, and of bypass:
 	HostLoopback bool `json:"hostLoopback,omitempty"` // the gateway is the host's loopback
 	Metadata     bool `json:"metadata,omitempty"`     // link-local and metadata addresses
 	MTU          int  `json:"mtu,omitempty"`
@@ -56,7 +57,7 @@ func ParseNetwork(text string) (Network, error) {
 	if !given {
 		return n, nil
 	}
-	if name != NetworkDefault {
+	if name != NetworkDefault && name != NetworkBypass {
 		return n, fmt.Errorf("network %s: takes no options", name)
 	}
 	for option := range strings.SplitSeq(options, ",") {

@@ -13,6 +13,7 @@ import (
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/network"
+	"bryo/network/bypass"
 	"bryo/network/port"
 	"bryo/rootfs/etc"
 	"bryo/sandbox/userns"
@@ -23,6 +24,7 @@ import (
 type wires struct {
 	namespace *os.File // nil: the host's, or made by libcontainer
 	attached  []attachment
+	bypass    *bypass.Handler // nil: the container's sockets are its own
 	warning   string
 }
 
@@ -108,6 +110,11 @@ func (w *wires) attach(namespace *os.File, config *state.Config) error {
 			return err
 		}
 		w.attached = append(w.attached, attachment{n.Name, a})
+		if n.Name == state.NetworkBypass {
+			if err := w.startBypass(namespace, n, a); err != nil {
+				return err
+			}
+		}
 	}
 	if len(w.attached) == 0 { // made before networks had names
 		a, err := attachTo(state.Network{Name: state.NetworkNone}, namespace)
@@ -190,6 +197,9 @@ func (s *supervisor) unwire() {
 	go func() {
 		for _, a := range w.attached {
 			_ = a.Close()
+		}
+		if w.bypass != nil {
+			_ = w.bypass.Close()
 		}
 		if w.namespace != nil {
 			w.namespace.Close()
