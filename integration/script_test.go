@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +23,8 @@ func TestSingleUID(t *testing.T) { runScripts(t, modeSingle, nil) }
 func TestRoot(t *testing.T) {
 	runScripts(t, modeRoot, []string{"hello", "doctor", "cp", "pull_kinds", "images", "load", "login", "run_binds", "run_caps", "run_exit",
 		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
-		"cp_race", "commit"})
+		"cp_race", "commit",
+		"bypass", "bypass_inside", "bypass_attack", "bypass_ipv6"})
 }
 
 func runScripts(t *testing.T, mode string, names []string) {
@@ -84,6 +87,7 @@ var allowedSkips = []string{
 	"several ids are needed",
 	"single-uid mode only",
 	"no delegated cgroup v2",
+	"this machine has no IPv6 address",
 }
 
 // script is what testscript asks of a test. It keeps scripts of one user from
@@ -136,6 +140,8 @@ func condition(name string) (bool, error) {
 		return os.Getenv(envMode) == modeSingle, nil
 	case "registry":
 		return os.Getenv(envRegistry) != "", nil
+	case "ipv6":
+		return hasIPv6(), nil
 	case "tun":
 		return opens("/dev/net/tun"), nil
 	case "fuse":
@@ -150,6 +156,15 @@ func condition(name string) (bool, error) {
 		}), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// hasIPv6: some interface has an address that others can reach.
+func hasIPv6() bool {
+	list, _ := net.InterfaceAddrs()
+	return slices.ContainsFunc(list, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().Is6() && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast()
+	})
 }
 
 func opens(device string) bool {

@@ -535,3 +535,109 @@ func secret(a []string) error {
 		c.Close()
 	}
 }
+
+// options sets some on a socket, connects it, and looks whether they are still set.
+func options(a []string) error {
+	fd, err := blockingSocket(a[0], unix.SOCK_STREAM|unix.SOCK_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	set := []struct{ level, name, value int }{
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 33},
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}, {unix.IPPROTO_IP, unix.IP_TOS, 16}, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 4000},
+	}
+	for _, o := range set {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+			return err
+		}
+	}
+	linger := unix.Linger{Onoff: 1, Linger: 7}
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &linger); err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, sockaddr(a[0])); err != nil && err != unix.EINPROGRESS {
+		return onlyErrno(err)
+	}
+	for _, o := range set {
+		if v, err := unix.GetsockoptInt(fd, o.level, o.name); err != nil || v != o.value {
+			return fmt.Errorf("option %d of %d is %d, not %d (%v)", o.name, o.level, v, o.value, err)
+		}
+	}
+	status, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || status&unix.O_NONBLOCK == 0 {
+		return fmt.Errorf("status flags %#x (%v)", status, err)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 {
+		return fmt.Errorf("descriptor flags %#x (%v)", flags, err)
+	}
+	fmt.Println("same")
+	return nil
+}
+
+// local talks over a Unix socket with itself, and passes a file. Like every Go
+// program it has several threads.
+func local(a []string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	name := &unix.SockaddrUnix{Name: a[0]}
+	if err := unix.Bind(fd, name); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if err := unix.Listen(fd, 5); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- localClient(name) }()
+	c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	cred, err := unix.GetsockoptUcred(c, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return err
+	}
+	b, oob := make([]byte, 64), make([]byte, 64)
+	n, oobn, _, _, err := unix.Recvmsg(c, b, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		return fmt.Errorf("no descriptor came (%v)", err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(os.NewFile(uintptr(fds[0]), "passed"))
+	if err != nil {
+		return err
+	}
+	fmt.Println("echo", string(b[:n]), string(text))
+	fmt.Println("peer", cred.Uid, cred.Pid)
+	return <-failed
+}
+
+func localClient(name *unix.SockaddrUnix) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, name); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	_, _ = unix.Write(pipe[1], []byte("with a file"))
+	unix.Close(pipe[1])
+	err = unix.Sendmsg(fd, []byte("hello"), unix.UnixRights(pipe[0]), nil, 0)
+	if err != nil {
+		err = fmt.Errorf("sendmsg: %w", err)
+	}
+	return err
+}
