@@ -36,7 +36,7 @@ func (h *Handler) exchange(p *pending, s *socket, fd int) error {
 	}
 	for _, at := range places.numbers {
 		if _, err := p.from.AddFD(p.ID, fd, at.number, at.cloexec, false); err != nil {
-			return errnoOf(err)
+			return err
 		}
 	}
 	for _, watch := range places.watches {
@@ -164,6 +164,9 @@ func (p *pending) places(s *socket) (found places, err error) {
 	}
 	entries, err := os.Open(dir)
 	if err != nil {
+		if gone := p.valid(); gone != nil {
+			return found, gone
+		}
 		return found, unix.EPERM
 	}
 	defer entries.Close()

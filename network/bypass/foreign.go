@@ -297,7 +297,7 @@ func (p *pending) identity() (who identity, err error) {
 	dir := "/proc/" + strconv.Itoa(p.TID)
 	text, err := os.ReadFile(dir + "/status")
 	if err != nil {
-		return who, unix.ESRCH
+		return who, errGone
 	}
 	status := string(text)
 	who.uids, who.gids = fourIDs(field(status, "Uid:")), fourIDs(field(status, "Gid:"))

@@ -78,16 +78,19 @@ func threadPidfds() bool {
 func (p *pending) open() error {
 	p.pidfd = -1
 	if p.TID <= 0 {
-		return unix.ESRCH
+		return unix.EPERM // of a foreign pid namespace: not to be looked into
 	}
 	id, flags := p.TID, unix.PIDFD_THREAD
 	if !p.handler.threads {
 		flags = 0
 		if id = threadGroup(p.TID); id <= 0 {
-			return unix.ESRCH
+			return errGone
 		}
 	}
 	fd, err := unix.PidfdOpen(id, flags)
+	if err == unix.ESRCH {
+		return errGone
+	}
 	if err != nil {
 		return err
 	}
@@ -102,9 +105,13 @@ func (p *pending) close() {
 	}
 }
 
+// errGone: the caller does not wait any more, it was killed or interrupted. There
+// is nobody to answer, and what was not done is not to be remembered as failed.
+var errGone = errors.New("the caller is gone")
+
 func (p *pending) valid() error {
 	if p.from.Valid(p.ID) != nil {
-		return unix.ESRCH
+		return errGone
 	}
 	return nil
 }
@@ -133,23 +140,29 @@ func (p *pending) readInto(at uint64, b []byte) error {
 	local[0].SetLen(len(b))
 	remote := []unix.RemoteIovec{{Base: uintptr(at), Len: len(b)}}
 	n, err := unix.ProcessVMReadv(p.TID, local, remote, 0)
+	if gone := p.valid(); gone != nil {
+		return gone
+	}
 	if err != nil || n != len(b) {
 		return unix.EFAULT
 	}
-	return p.valid()
+	return nil
 }
 
 // write changes the caller's memory. It is opened before it is known to be the
 // caller's, so that it cannot become another's.
 func (p *pending) write(at uint64, b []byte) error {
 	mem, err := os.OpenFile("/proc/"+strconv.Itoa(p.TID)+"/mem", os.O_WRONLY, 0)
+	if gone := p.valid(); gone != nil {
+		if err == nil {
+			mem.Close()
+		}
+		return gone
+	}
 	if err != nil {
 		return unix.EFAULT
 	}
 	defer mem.Close()
-	if err := p.valid(); err != nil {
-		return err
-	}
 	if _, err := mem.WriteAt(b, int64(at)); err != nil {
 		return unix.EFAULT
 	}
@@ -168,6 +181,8 @@ func (p *pending) descriptor(number uint64) (int, error) {
 		return fd, nil
 	case unix.EBADF:
 		return -1, unix.EBADF
+	case unix.ESRCH:
+		return -1, errGone
 	}
 	return -1, unix.EPERM // a process that may not be looked into
 }
@@ -196,9 +211,9 @@ func (h *Handler) remember(p *pending, value int64, errno unix.Errno) {
 
 // fail ends the call with an error.
 func (p *pending) fail(err error) {
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
-		errno = unix.EIO
+	errno, ok := errnoOf(err)
+	if err == errGone || !ok && p.valid() != nil {
+		return
 	}
 	p.finish(0, errno)
 }

@@ -94,10 +94,13 @@ func (p *pending) readData(s *socket, vectors []unix.RemoteIovec) ([]byte, error
 	local := []unix.Iovec{{Base: &data[0]}}
 	local[0].SetLen(total)
 	n, err := unix.ProcessVMReadv(p.TID, local, vectors, 0)
+	if gone := p.valid(); gone != nil {
+		return nil, gone
+	}
 	if err != nil || n != total {
 		return nil, unix.EFAULT
 	}
-	return data, p.valid()
+	return data, nil
 }
 
 // direct judges where a message of an IPv4 or IPv6 socket goes, and replaces the
@@ -158,7 +161,7 @@ func (p *pending) sent(n int, err error, flags int) {
 		p.finish(int64(n), 0)
 		return
 	}
-	if err == unix.EPIPE && flags&unix.MSG_NOSIGNAL == 0 && p.pidfd >= 0 {
+	if isErrno(err, unix.EPIPE) && flags&unix.MSG_NOSIGNAL == 0 && p.pidfd >= 0 {
 		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGPIPE, nil, 0)
 	}
 	p.fail(err)

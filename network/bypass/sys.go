@@ -33,13 +33,13 @@ func sendTimeout(fd int) time.Duration {
 	return time.Duration(tv.Nano())
 }
 
-// errnoOf is the kernel's number in an error, EIO without one.
-func errnoOf(err error) unix.Errno {
+// errnoOf is the kernel's number in an error; EIO and false without one.
+func errnoOf(err error) (unix.Errno, bool) {
 	var errno unix.Errno
 	if errors.As(err, &errno) {
-		return errno
+		return errno, true
 	}
-	return unix.EIO
+	return unix.EIO, false
 }
 
 func getLinger(fd int) (l unix.Linger, err error) {
