@@ -38,8 +38,8 @@ type Engine struct {
 	twin    *userns.Twin // forked for `run` before this process's runtime started
 }
 
-// New resolves the data root. It creates nothing: `version` and `doctor` work
-// without a usable home.
+// New resolves the data root and refuses one that is not the user's alone. It
+// creates nothing: `version` and `doctor` work without a usable home.
 func New(o Options) (*Engine, error) {
 	root := o.Root
 	if root == "" {
@@ -51,6 +51,9 @@ func New(o Options) (*Engine, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", o.Root, err)
+	}
+	if err := trusted(root); err != nil {
+		return nil, err
 	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
@@ -79,11 +82,13 @@ type RootError struct {
 func (e *RootError) Error() string { return "data directory " + e.Path + ": " + e.Err.Error() }
 func (e *RootError) Unwrap() error { return e.Err }
 
-// ready creates the data root and refuses one that another user could change:
-// who owns the store decides what runs (A129-A132).
+// ready creates the data root, or judges it again: it may have come since New.
 func (e *Engine) ready() error {
 	if err := os.MkdirAll(e.Root, 0o700); err != nil {
 		return &RootError{e.Root, cause(err)}
+	}
+	if err := trusted(e.Root); err != nil {
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(e.Root, &st); err != nil {
@@ -92,10 +97,6 @@ func (e *Engine) ready() error {
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return &RootError{e.Root, errors.New("not a directory")}
-	case int(st.Uid) != os.Geteuid():
-		return &RootError{e.Root, fmt.Errorf("belongs to uid %d, not to uid %d", st.Uid, os.Geteuid())}
-	case st.Mode&0o022 != 0:
-		return &RootError{e.Root, fmt.Errorf("mode %#o lets other users write", st.Mode&0o777)}
 	case st.Mode&0o077 != 0:
 		return os.Chmod(e.Root, 0o700)
 	}

@@ -20,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // hubKey is the key under which docker keeps the credentials of docker.io.
@@ -63,7 +65,7 @@ func DefaultFiles(uid int) Files {
 	}
 	var f Files
 	runtime := absolute(os.Getenv("XDG_RUNTIME_DIR"))
-	if runtime != "" {
+	if ownDirectory(runtime) {
 		f.Search = append(f.Search, filepath.Join(runtime, "containers", "auth.json"))
 	} else {
 		f.Search = append(f.Search, fmt.Sprintf("/run/containers/%d/auth.json", uid))
@@ -85,6 +87,13 @@ func DefaultFiles(uid int) Files {
 		f.Search = append(f.Search, f.Write)
 	}
 	return f
+}
+
+// ownDirectory: a runtime folder of another user (a variable left over by su) may
+// hold what he likes. In a user namespace the user's own id is the effective one.
+func ownDirectory(path string) bool {
+	var st unix.Stat_t
+	return path != "" && unix.Stat(path, &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
 func absolute(path string) string {

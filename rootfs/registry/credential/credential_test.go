@@ -271,16 +271,36 @@ func TestDefaultFiles(t *testing.T) {
 	if got := DefaultFiles(7); fmt.Sprint(got) != "{[/run/containers/7/auth.json /home/u/.config/containers/auth.json /home/u/.docker/config.json] /home/u/.docker/config.json}" {
 		t.Error(got)
 	}
-	t.Setenv("XDG_RUNTIME_DIR", "/run/u")
+	runtime := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", runtime)
 	t.Setenv("XDG_CONFIG_HOME", "relative")
 	t.Setenv("DOCKER_CONFIG", "/d")
-	if got := DefaultFiles(7); fmt.Sprint(got) != "{[/run/u/containers/auth.json /home/u/.config/containers/auth.json /d/config.json] /d/config.json}" {
+	if got := DefaultFiles(7); fmt.Sprint(got) != "{["+runtime+"/containers/auth.json /home/u/.config/containers/auth.json /d/config.json] /d/config.json}" {
 		t.Error(got)
+	}
+	// A runtime folder of another user, or none: podman's other place.
+	for _, foreign := range []string{"/nonexistent", foreignDir(t)} {
+		t.Setenv("XDG_RUNTIME_DIR", foreign)
+		if got := DefaultFiles(7).Search[0]; got != "/run/containers/7/auth.json" {
+			t.Errorf("%s: %s", foreign, got)
+		}
 	}
 	t.Setenv("REGISTRY_AUTH_FILE", "/only")
 	if got := DefaultFiles(7); fmt.Sprint(got) != "{[/only] /only}" {
 		t.Error(got)
 	}
+}
+
+// foreignDir belongs to somebody else.
+func foreignDir(t *testing.T) string {
+	if os.Geteuid() != 0 {
+		return "/"
+	}
+	dir := t.TempDir()
+	if err := os.Chown(dir, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func FuzzParse(f *testing.F) {
