@@ -66,6 +66,11 @@ type Inlet interface {
 	// Inbound joins fd, a connected TCP socket of the host, to a port of the
 	// container, which sees client as the other end. It owns fd from here on.
 	Inbound(fd int, client netip.AddrPort, port uint16)
+	Datagrams
+}
+
+// Datagrams is an Attachment that can bring datagrams from the host in.
+type Datagrams interface {
 	// Datagrams brings what arrives at fd, a bound UDP socket of the host, to a
 	// port of the container with these addresses. It owns fd from here on; when
 	// stop returns, it is closed.
@@ -143,6 +148,9 @@ var (
 		netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x62, 2: 0x72, 3: 0x79, 4: 0x6f, 15: 0x02}),
 	}
 )
+
+// DefaultSubnets are the networks of the default driver's link and its gateways.
+func DefaultSubnets() ([]netip.Prefix, []netip.Addr) { return defaultAddresses, defaultGateways }
 
 // Attach makes the device eth0 and starts the stack in this process.
 func (Default) Attach(_ context.Context, ns *os.File, cfg Config) (Attachment, error) {

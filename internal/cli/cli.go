@@ -213,6 +213,7 @@ func verbs() []definition {
 		{"login", loginCommand},
 		{"logout", logoutCommand},
 		{"logs", logsCommand},
+		{"network", networkCommand},
 		{"pause", func() *cli.Command { return pauseCommand(true) }},
 		{"port", portCommand},
 		{"ps", func() *cli.Command { return psCommand("ps") }},

@@ -8,6 +8,7 @@ import (
 
 	"bryo/internal/engine"
 	"bryo/internal/state"
+	"bryo/network/bridge"
 	"bryo/rootfs/image"
 	"bryo/rootfs/volume"
 )
@@ -15,12 +16,12 @@ import (
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
-		Usage:     "show all that is known of containers, images or volumes",
+		Usage:     "show all that is known of containers, images, volumes or networks",
 		ArgsUsage: "NAME|ID [NAME|ID...]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "json or a Go template"},
 			&cli.BoolFlag{Name: "size", Aliases: []string{"s"}, Usage: "show sizes of containers"},
-			&cli.StringFlag{Name: "type", Usage: "container, image or volume"},
+			&cli.StringFlag{Name: "type", Usage: "container, image, network or volume"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := atLeast(c, 1); err != nil {
@@ -30,7 +31,7 @@ func inspectCommand() *cli.Command {
 			if c.Command.HelpName == "bryo container inspect" {
 				kind = "container"
 			}
-			if kind != "" && !contains([]string{"container", "image", "volume"}, kind) {
+			if kind != "" && !contains([]string{"container", "image", "network", "volume"}, kind) {
 				return usageError(fmt.Sprintf("%q is not a valid value for --type", printable(kind)))
 			}
 			e, err := engineOf(c)
@@ -59,6 +60,15 @@ func inspectOne(e *engine.Engine, kind, name string, sizes bool) (any, error) {
 			return found, nil
 		}
 		if kind != "" || !errors.Is(err, image.ErrNotFound) {
+			return nil, err
+		}
+	}
+	if kind == "" || kind == "network" {
+		n, err := e.Network(name)
+		if err == nil {
+			return e.InspectNetwork(n)
+		}
+		if kind != "" || !errors.As(err, new(*bridge.NotFoundError)) {
 			return nil, err
 		}
 	}

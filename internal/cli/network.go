@@ -20,25 +20,88 @@ func networkOf(c *cli.Context, r *engine.RunRequest) error {
 	if len(modes) == 0 {
 		modes = []string{state.NetworkDefault}
 	}
-	if len(modes) > 1 {
-		return usageError("--network: more than one network is not supported yet")
-	}
 	for _, text := range modes {
 		n, err := state.ParseNetwork(text)
 		if err != nil {
-			return usageError(err.Error())
-		}
-		switch n.Name {
-		case state.NetworkDefault, state.NetworkNone, state.NetworkHost, state.NetworkBypass:
-		default:
-			return usageError(fmt.Sprintf("network %s not found", printable(n.Name)))
+			return usageError(printable(err.Error()))
 		}
 		h.Networks = append(h.Networks, n)
 	}
 	h.Network = h.Networks[0].Name
+	if err := endpointFlags(c, &h.Networks[0]); err != nil {
+		return err
+	}
+	if err := checkModes(c, h.Networks); err != nil {
+		return err
+	}
 	if wantsHost(h.AddHosts) && (h.Network == state.NetworkDefault || h.Network == state.NetworkBypass) {
 		// A name for the host is asked for to reach it.
 		h.Networks[0].HostLoopback = true
+	}
+	return nil
+}
+
+// endpointFlags reads the flags that say what the container has on its first
+// network.
+func endpointFlags(c *cli.Context, n *state.Network) error {
+	for _, f := range []struct {
+		flag, what string
+		given      bool
+	}{
+		{"network-alias", "alias", len(n.Aliases) > 0}, {"ip", "IPv4 address", n.IP.IsValid()},
+		{"ip6", "IPv6 address", n.IP6.IsValid()}, {"mac-address", "MAC address", n.MAC != ""},
+	} {
+		if f.given && c.IsSet(f.flag) {
+			return usageError(fmt.Sprintf("conflicting options: cannot specify both --%s and per-network %s", f.flag, f.what))
+		}
+	}
+	for _, alias := range c.StringSlice("network-alias") {
+		n.Aliases = append(n.Aliases, strings.ToLower(alias))
+	}
+	if text := c.String("mac-address"); text != "" {
+		var err error
+		if n.MAC, err = state.ParseMAC(text); err != nil {
+			return usageError(printable(err.Error()))
+		}
+	}
+	return addressFlags(c, n)
+}
+
+// checkModes refuses what does not go together, in docker's words.
+func checkModes(c *cli.Context, list []state.Network) error {
+	first := list[0]
+	for _, n := range list {
+		switch {
+		case len(list) > 1 && !n.Defined():
+			return usageError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
+		case n.Defined():
+			for _, alias := range n.Aliases {
+				if etc.CheckHostname(alias) != nil {
+					return usageError(fmt.Sprintf("invalid network alias: %q", printable(alias)))
+				}
+			}
+		case n.IP.IsValid() || n.IP6.IsValid():
+			return usageError("invalid config for network " + state.ShownNetwork(n.Name) + ": user specified IP address is supported on user defined networks only")
+		case len(n.Aliases) > 0:
+			return usageError("invalid config for network " + state.ShownNetwork(n.Name) + ": network-scoped aliases are only supported for user-defined networks")
+		case n.MAC != "":
+			return usageError("--mac-address is for networks that a user defined: the default one has no hardware addresses")
+		}
+	}
+	if !strings.HasPrefix(first.Name, state.NetworkContainer) {
+		return nil
+	}
+	for _, f := range []struct{ flag, what string }{
+		{"hostname", "hostname and the network mode"}, {"dns", "dns and the network mode"},
+		{"add-host", "custom host-to-IP mapping and the network mode"},
+		{"publish", "port publishing and the container type network mode"},
+		{"publish-all", "port publishing and the container type network mode"},
+		{"expose", "port exposing and the container type network mode"},
+		{"userns", "user namespace and the container type network mode"},
+	} {
+		if c.IsSet(f.flag) {
+			return usageError("conflicting options: " + f.what)
+		}
 	}
 	return nil
 }

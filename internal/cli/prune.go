@@ -90,7 +90,7 @@ func systemPrune(c *cli.Context, filters format.Filters) error {
 type pruneStep func(*engine.Engine, io.Writer, format.Filters) (freed int64, err error)
 
 func pruneSteps(c *cli.Context) []pruneStep {
-	steps := []pruneStep{pruneContainers}
+	steps := []pruneStep{pruneContainers, pruneNetworks}
 	if c.Bool("volumes") {
 		steps = append(steps, pruneVolumes(false))
 	}

@@ -30,6 +30,35 @@ type InspectEndpoint struct {
 	GlobalIPv6PrefixLen int
 	MacAddress          string
 	Aliases             []string
+	NetworkID           string
+	DNSNames            []string
+	IPAMConfig          *InspectEndpointIPAM
+	GwPriority          int
+}
+
+// InspectEndpointIPAM are the addresses that the user asked for.
+type InspectEndpointIPAM struct {
+	IPv4Address string `json:",omitempty"`
+	IPv6Address string `json:",omitempty"`
+}
+
+// asked is what the user wanted of a network.
+func asked(c *Container, n state.Network) (out InspectEndpoint) {
+	if !n.Defined() {
+		return out
+	}
+	out.NetworkID, out.Aliases, out.GwPriority = n.ID, n.Aliases, n.Priority
+	out.DNSNames = append(append([]string{c.Name}, n.Aliases...), c.ID[:12])
+	if n.IP.IsValid() || n.IP6.IsValid() {
+		out.IPAMConfig = &InspectEndpointIPAM{}
+		if n.IP.IsValid() {
+			out.IPAMConfig.IPv4Address = n.IP.String()
+		}
+		if n.IP6.IsValid() {
+			out.IPAMConfig.IPv6Address = n.IP6.String()
+		}
+	}
+	return out
 }
 
 // inspectNetworks shows what a running container has, and the bare names of the
@@ -38,7 +67,7 @@ type InspectEndpoint struct {
 func inspectNetworks(c *Container) InspectNetwork {
 	out := InspectNetwork{Ports: inspectPorts(c), Networks: map[string]InspectEndpoint{}}
 	for _, n := range c.Host.Networks {
-		out.Networks[state.ShownNetwork(n.Name)] = InspectEndpoint{}
+		out.Networks[state.ShownNetwork(n.Name)] = asked(c, n)
 	}
 	if len(c.Host.Networks) == 0 {
 		out.Networks[state.ShownNetwork(c.Host.Network)] = InspectEndpoint{}
@@ -48,7 +77,7 @@ func inspectNetworks(c *Container) InspectNetwork {
 	}
 	out.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.Status.Init.PID)
 	for i, e := range c.Status.Networks {
-		shown := inspectEndpoint(e)
+		shown := inspectEndpoint(out.Networks[state.ShownNetwork(e.Name)], e)
 		out.Networks[state.ShownNetwork(e.Name)] = shown
 		if i == 0 {
 			out.Gateway, out.IPAddress, out.IPPrefixLen, out.MacAddress = shown.Gateway, shown.IPAddress, shown.IPPrefixLen, shown.MacAddress
@@ -58,8 +87,8 @@ func inspectNetworks(c *Container) InspectNetwork {
 	return out
 }
 
-func inspectEndpoint(e state.Endpoint) InspectEndpoint {
-	out := InspectEndpoint{MacAddress: e.MAC}
+func inspectEndpoint(out InspectEndpoint, e state.Endpoint) InspectEndpoint {
+	out.MacAddress = e.MAC
 	for _, p := range e.Addresses {
 		if p.Addr().Is4() {
 			out.IPAddress, out.IPPrefixLen = p.Addr().String(), p.Bits()

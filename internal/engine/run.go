@@ -58,6 +58,9 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 		ID: state.NewID(), Created: time.Now().UTC(), Creator: linux.RefProcess(os.Getpid()), Mapping: e.mapping(),
 		Process: r.Process, Host: r.Host, Command: r.Words,
 	}
+	if err := e.resolveNetworks(&config.Host); err != nil {
+		return nil, err
+	}
 	if r.CIDFile != "" {
 		if err := reserveCIDFile(r.CIDFile); err != nil {
 			return nil, err

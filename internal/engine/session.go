@@ -33,7 +33,8 @@ type session struct {
 	old      *unix.Termios // of the terminal, before it was made raw
 	input    *os.File      // what the supervisor reads as stdin; nil: nothing
 	pump     func()
-	starting bool // the answer Started has not come yet
+	starting bool   // the answer Started has not come yet
+	release  func() // lets go of the networks, once the supervisor has them
 }
 
 // defaultKeys detach as docker's do.
@@ -55,6 +56,13 @@ func (s *session) open() error {
 		}
 	}
 	return nil
+}
+
+// letGo is called when the supervisor has its own hold on the networks.
+func (s *session) letGo() {
+	if s.release != nil {
+		s.release()
+	}
 }
 
 func (s *session) close() {
@@ -218,6 +226,7 @@ func (s *session) follow() (int, error) {
 				return e.m.Exited.Code, nil
 			case e.m.Started != nil:
 				s.starting = false
+				s.letGo()
 				warn(e.m.Started)
 				for _, sig := range pending {
 					s.pass(sig)

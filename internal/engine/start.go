@@ -56,6 +56,7 @@ func (e *Engine) Background(config *state.Config) error {
 		return err
 	}
 	defer s.control.Close()
+	defer s.letGo()
 	m, _, err := s.control.Receive()
 	switch {
 	case err != nil:
@@ -103,10 +104,12 @@ func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.F
 		e.discard(config)
 		return err
 	}
-	if e.twin != nil {
-		s.control, err = e.give(start, stdin)
-	} else {
-		s.control, err = execSupervisor(config, start, stdin)
+	if s.release, err = e.holdNetworks(&config.Host); err != nil {
+		e.discard(config)
+		return err
+	}
+	if s.control, err = e.startSupervisor(config, start, stdin); err != nil {
+		s.release()
 	}
 	trace.Mark("user namespace mapped")
 	if err != nil {
@@ -115,8 +118,20 @@ func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.F
 	return err
 }
 
+func (e *Engine) startSupervisor(config *state.Config, start supervisor.Start, stdin *os.File) (*supervisor.Control, error) {
+	if e.twin != nil && config.Host.Peer() == "" {
+		return e.give(start, stdin)
+	}
+	p, err := e.openPeer(config)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	return execSupervisor(config, start, stdin, p)
+}
+
 // execSupervisor starts it from this binary.
-func execSupervisor(config *state.Config, start supervisor.Start, stdin *os.File) (*supervisor.Control, error) {
+func execSupervisor(config *state.Config, start supervisor.Start, stdin *os.File, p peer) (*supervisor.Control, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	control, theirs, err := supervisor.NewControlPair()
@@ -125,12 +140,12 @@ func execSupervisor(config *state.Config, start supervisor.Start, stdin *os.File
 	}
 	defer theirs.Close()
 	// Sent before the process exists: it finds its orders waiting.
-	if err := control.Send(supervisor.Message{Start: &start}); err != nil {
+	if err := control.Send(supervisor.Message{Start: &start}, p.files()...); err != nil {
 		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	command := userns.Command{
 		Role: supervisor.Role, Env: supervisorEnv(), Files: []*os.File{theirs}, Mapping: config.Mapping,
-		Setsid: true, Dir: "/",
+		Join: p.user, Setsid: true, Dir: "/",
 	}
 	if start.Foreground {
 		command.Stdin, command.Stdout, command.Stderr = stdin, os.Stdout, os.Stderr

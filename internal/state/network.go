@@ -13,6 +13,8 @@ const (
 	NetworkNone    = "none"
 	NetworkHost    = "host"
 	NetworkBypass  = "bypass" // the default one, with sockets of the host where they lead out
+
+	NetworkContainer = "container:" // and the id of another container
 )
 
 // Network is one network that a container is to be attached to, as asked for.
@@ -23,6 +25,43 @@ type Network struct {
 	HostLoopback bool `json:"hostLoopback,omitempty"` // the gateway is the host's loopback
 	Metadata     bool `json:"metadata,omitempty"`     // link-local and metadata addresses
 	MTU          int  `json:"mtu,omitempty"`
+
+	// Of networks that a user defined:
+	ID       string     `json:"id,omitempty"` // of the network, as it was when the container was made
+	Aliases  []string   `json:"aliases,omitempty"`
+	IP       netip.Addr `json:"ip,omitzero"`
+	IP6      netip.Addr `json:"ip6,omitzero"`
+	MAC      string     `json:"mac,omitempty"`
+	Priority int        `json:"priority,omitempty"` // the highest has the default route
+}
+
+// Defined: a network that a user made, not one of the modes.
+func (n Network) Defined() bool {
+	switch n.Name {
+	case NetworkDefault, NetworkNone, NetworkHost, NetworkBypass:
+		return false
+	}
+	return !strings.HasPrefix(n.Name, NetworkContainer)
+}
+
+// Defined are the networks of the container that a user made.
+func (h *Host) Defined() (list []Network) {
+	for _, n := range h.Networks {
+		if n.Defined() {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Peer is the id of the container whose network namespace this one shares; "": it
+// has its own.
+func (h *Host) Peer() string {
+	id, ok := strings.CutPrefix(h.Network, NetworkContainer)
+	if !ok {
+		return ""
+	}
+	return id
 }
 
 // Endpoint is what a running container has on one network.
@@ -32,6 +71,7 @@ type Endpoint struct {
 	Gateways  []netip.Addr   `json:"gateways,omitempty"`
 	DNS       []netip.Addr   `json:"dns,omitempty"` // for the container's resolv.conf
 	MAC       string         `json:"mac,omitempty"`
+	Link      string         `json:"link,omitempty"`
 	Error     string         `json:"error,omitempty"` // why it is cut off
 }
 
@@ -50,8 +90,14 @@ func ShownNetwork(name string) string {
 // behind a colon. "bridge" is what docker calls its default.
 func ParseNetwork(text string) (Network, error) {
 	name, options, given := strings.Cut(text, ":")
+	if strings.Contains(text, "=") && !strings.HasPrefix(text, NetworkDefault+":") && !strings.HasPrefix(text, "bridge:") {
+		return parseLongNetwork(text)
+	}
 	if name == "" || name == "bridge" {
 		name = NetworkDefault
+	}
+	if name+":" == NetworkContainer && options != "" {
+		return Network{Name: text}, nil
 	}
 	n := Network{Name: name}
 	if !given {

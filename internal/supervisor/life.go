@@ -44,6 +44,9 @@ type supervisor struct {
 	wires     wires
 	ports     *port.Set
 	wiring    chan wired // of the start that is under way
+	peer      *os.File   // the network namespace of another container that this one shares
+	linesMu   sync.Mutex // guards lines
+	lines     lines
 	killedBy  atomic.Int32
 	removed   bool
 	withdrawn string // where remove put the directory

@@ -13,6 +13,7 @@ import (
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/network"
+	"bryo/network/bridge"
 	"bryo/network/bypass"
 	"bryo/network/port"
 	"bryo/rootfs/etc"
@@ -26,6 +27,9 @@ type wires struct {
 	attached  []attachment
 	bypass    *bypass.Handler // nil: the container's sockets are its own
 	warning   string
+
+	internal   map[string]bool // networks that lead nowhere
+	hasDefault bool            // the default network has eth0
 }
 
 // attachment is the namespace on one network.
@@ -45,6 +49,11 @@ type wired struct {
 // its network namespace must be owned by that, which is not there yet: attachLate.
 func (s *supervisor) beginWiring() {
 	s.wiring = make(chan wired, 1)
+	if s.peer != nil {
+		own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.peer.Fd()))
+		s.wiring <- wired{wires{namespace: own}, err}
+		return
+	}
 	if !s.config.Host.OwnNetwork() || s.config.Host.KeepID != nil {
 		s.wiring <- wired{}
 		return
@@ -53,7 +62,7 @@ func (s *supervisor) beginWiring() {
 		namespace, err := network.NewNamespace()
 		w := wires{namespace: namespace}
 		if err == nil {
-			err = w.attach(namespace, s.config)
+			err = s.attach(&w, namespace)
 		}
 		trace.Mark("network attached")
 		s.wiring <- wired{w, err}
@@ -84,7 +93,7 @@ func (s *supervisor) attachLate() func(pid int) error {
 			return fmt.Errorf("attach network: %w", err)
 		}
 		s.wires.namespace = namespace
-		if err := s.wires.attach(namespace, s.config); err != nil {
+		if err := s.attach(&s.wires, namespace); err != nil {
 			return err
 		}
 		return s.writeEtc()
@@ -92,14 +101,27 @@ func (s *supervisor) attachLate() func(pid int) error {
 }
 
 // attach wires the namespace to all networks that the container asks for.
-func (w *wires) attach(namespace *os.File, config *state.Config) error {
+func (s *supervisor) attach(w *wires, namespace *os.File) error {
+	config := s.config
 	groups := config.Mapping.GIDs
 	if keep := config.Host.KeepID; keep != nil {
 		groups = keep.GIDs
 	}
 	// On a read-only /proc/sys pings and low ports need root inside.
 	_ = network.OpenToUsers(namespace, contiguous(groups))
+	w.survey(s.start.Root, config.Host.Networks)
 	for _, n := range config.Host.Networks {
+		if n.Defined() {
+			p, err := s.join(w, namespace, n)
+			if err != nil {
+				return err
+			}
+			if p.Warning() != "" {
+				w.warning = p.Warning()
+			}
+			w.attached = append(w.attached, attachment{n.Name, p})
+			continue
+		}
 		a, err := attachTo(n, namespace)
 		if noTUN(err) {
 			w.warning = "no network in the container: " + errors.Unwrap(err).Error() + " (bryo doctor has the cure)"
@@ -162,7 +184,11 @@ func (w *wires) path() string {
 // endpoints is what status.json says of the networks.
 func (w *wires) endpoints() (list []state.Endpoint) {
 	for _, a := range w.attached {
-		list = append(list, state.Endpoint{Name: a.name, Addresses: a.Addresses(), Gateways: a.Gateways(), DNS: a.DNS()})
+		e := state.Endpoint{Name: a.name, Addresses: a.Addresses(), Gateways: a.Gateways(), DNS: a.DNS()}
+		if p, ok := a.Attachment.(*bridge.Place); ok {
+			e.MAC, e.Link = p.MAC(), p.Link()
+		}
+		list = append(list, e)
 	}
 	return list
 }
@@ -232,7 +258,7 @@ func (s *supervisor) servePorts() error {
 	for _, p := range first.Addresses() {
 		t.Addresses = append(t.Addresses, p.Addr())
 	}
-	if inlet, ok := first.Attachment.(network.Inlet); ok {
+	if inlet, ok := first.Attachment.(network.Datagrams); ok {
 		t.Datagrams = func(fd int, n uint16) (func(), error) { return inlet.Datagrams(fd, t.Addresses, n) }
 	}
 	return s.ports.Serve(t)
@@ -241,6 +267,9 @@ func (s *supervisor) servePorts() error {
 // writeEtc writes hosts, hostname and resolv.conf of the container.
 func (s *supervisor) writeEtc() error {
 	c := s.config
+	if c.Host.Peer() != "" {
+		return s.copyEtc(c.Host.Peer())
+	}
 	shares := etc.Private
 	switch {
 	case !c.Host.OwnNetwork():
@@ -260,9 +289,19 @@ func (s *supervisor) writeEtc() error {
 		for _, p := range e.Addresses {
 			o.Addresses = append(o.Addresses, p.Addr())
 		}
-		o.Nameservers = append(o.Nameservers, e.DNS...)
 		if !o.HostGateway.IsValid() && len(e.Gateways) > 0 {
 			o.HostGateway = e.Gateways[0]
+		}
+	}
+	var defined bool
+	if o.Nameservers, defined = s.wires.nameservers(); defined {
+		// --dns is for the network's own server to ask: it knows the containers. A
+		// name without a dot is one of theirs before it is one of a search domain.
+		if !s.wires.holdsAny(o.DNS) {
+			o.DNS = nil
+		}
+		if o.Options == nil {
+			o.Options = []string{"ndots:0"}
 		}
 	}
 	if shares == etc.Host {

@@ -409,6 +409,9 @@ func (s *supervisor) reload() error {
 	if err != nil {
 		return err
 	}
+	if s.onMain(func() { err = s.rewire(config) }); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sandbox != nil && s.group.Path != "" && !reflect.DeepEqual(config.Host.Limits, s.config.Host.Limits) {
@@ -417,6 +420,7 @@ func (s *supervisor) reload() error {
 		}
 	}
 	s.config = config
+	go s.renamed(config)
 	return nil
 }
 

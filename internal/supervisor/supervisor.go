@@ -42,6 +42,8 @@ func Main() int {
 		if err = takeStdio(m.Start, files); err == nil {
 			err = s.enlist()
 		}
+	} else if len(files) > 0 {
+		s.peer = files[0]
 	}
 	if err == nil {
 		err = userns.Ready()

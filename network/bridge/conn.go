@@ -21,7 +21,7 @@ import (
 //	supervisor                          helper
 //	attach + network namespace  ─────►
 //	                            ◄─────  attached, or failed
-//	names, detach               ─────►
+//	names, serve, stop, detach  ─────►
 //	                            ◄─────  done
 //	lookup (another helper)     ─────►
 //	                            ◄─────  found
@@ -31,6 +31,8 @@ type message struct {
 	Attach *Request `json:"attach,omitempty"`
 	Names  *Request `json:"names,omitempty"` // Name and Aliases have changed
 	Detach bool     `json:"detach,omitempty"`
+	Serve  *Inlet   `json:"serve,omitempty"` // and a bound UDP socket of the host
+	Stop   int      `json:"stop,omitempty"`  // ID of an Inlet
 	Lookup string   `json:"lookup,omitempty"`
 	Retire bool     `json:"retire,omitempty"`
 
@@ -38,6 +40,12 @@ type message struct {
 	Found    []netip.Addr `json:"found,omitempty"`
 	Done     bool         `json:"done,omitempty"`
 	Failed   string       `json:"failed,omitempty"`
+}
+
+// Inlet is a published UDP port.
+type Inlet struct {
+	ID   int    `json:"id"`
+	Port uint16 `json:"port"` // of the container
 }
 
 // Request asks for a place on a network.
@@ -55,6 +63,9 @@ type Request struct {
 	Link string       `json:"link"` // name of the device in the container
 	// Brief: the container is removed when it ends, and its addresses with it.
 	Brief bool `json:"brief,omitempty"`
+	// DNS are the servers to ask for what is not a container's name; none: the
+	// host's.
+	DNS []netip.Addr `json:"dns,omitempty"`
 	// Others are the container's other networks: their names are known to it too.
 	Others []string `json:"others,omitempty"`
 }

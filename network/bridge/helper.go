@@ -33,7 +33,8 @@ type helper struct {
 	dir    string
 	config *Config
 	router *router
-	failed error // why there is no router
+	uplink *stack.Stack // nil: no way out
+	failed error        // why there is no router
 
 	mu       sync.Mutex
 	table    table
@@ -81,6 +82,7 @@ func (h *helper) connect() (err error) {
 		if err != nil {
 			return err
 		}
+		h.uplink = s
 		// Without its way out the network is not what was asked for: end, and let
 		// the keeper begin again.
 		go func() {
@@ -89,7 +91,7 @@ func (h *helper) connect() (err error) {
 			os.Exit(2)
 		}()
 	}
-	resolvers := dns.HostResolvers("")
+	resolvers := h.resolvers(dns.HostResolvers(""))
 	if h.config.Internal || h.router.uplink == nil {
 		resolvers = nil
 	}
@@ -101,6 +103,23 @@ func (h *helper) connect() (err error) {
 	}
 	confine(h.dir)
 	return nil
+}
+
+// resolvers are those that the user named for the container, else the host's.
+func (h *helper) resolvers(host func() []netip.AddrPort) func(netip.Addr) []netip.AddrPort {
+	return func(from netip.Addr) (list []netip.AddrPort) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if e := h.table.byAddress[from]; e != nil {
+			for _, a := range e.request.DNS {
+				list = append(list, netip.AddrPortFrom(a, 53))
+			}
+		}
+		if list == nil {
+			return host()
+		}
+		return list
+	}
 }
 
 func serveNames(server *dns.Server, datagram, stream *os.File) error {
@@ -221,6 +240,10 @@ func (h *helper) converse(c conn) {
 		case m.Attach != nil:
 			h.drop(mine)
 			mine, answer = h.attach(*m.Attach, files)
+		case m.Serve != nil:
+			answer = h.open(mine, *m.Serve, files)
+		case m.Stop != 0 && mine != nil:
+			mine.stop(m.Stop)
 		case m.Names != nil:
 			h.rename(mine, *m.Names)
 		case m.Detach:
@@ -262,6 +285,32 @@ func (h *helper) attach(r Request, files []*os.File) (*endpoint, message) {
 	return e, message{Attached: h.table.describe(e, h.router.warning)}
 }
 
+// open brings what arrives at a socket of the host to the container. It comes in by
+// the way that leads out, so that the answers find back.
+func (h *helper) open(e *endpoint, in Inlet, files []*os.File) message {
+	if e == nil || len(files) != 1 {
+		return message{Failed: "publish port: not attached"}
+	}
+	if h.uplink == nil {
+		return message{Failed: "publish port: this network carries no datagrams from outside"}
+	}
+	fd, err := unix.FcntlInt(files[0].Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return message{Failed: err.Error()}
+	}
+	var to []netip.Addr
+	for _, p := range e.addresses {
+		to = append(to, p.Addr())
+	}
+	stop, err := h.uplink.Datagrams(fd, to, in.Port)
+	if err != nil {
+		return message{Failed: err.Error()}
+	}
+	e.stop(in.ID)
+	e.inlets[in.ID] = stop
+	return message{Done: true}
+}
+
 // plug makes the links. A device of that name may be on its way out of the
 // container still, when another helper was killed: the kernel takes its time.
 func (h *helper) plug(e *endpoint, namespace *os.File) error {
@@ -290,6 +339,9 @@ func (h *helper) drop(e *endpoint) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for id := range e.inlets {
+		e.stop(id)
+	}
 	h.table.remove(e)
 	_ = rtnl.SubmitOn(int(h.router.netlink.Fd()), rtnl.Delete(e.link()))
 }
@@ -300,7 +352,8 @@ func (h *helper) rename(e *endpoint, r Request) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	e.request.Name, e.request.Hostname, e.request.Aliases, e.request.Others = r.Name, r.Hostname, r.Aliases, r.Others
+	e.request.Name, e.request.Hostname, e.request.Aliases = r.Name, r.Hostname, r.Aliases
+	e.request.Others, e.request.DNS = r.Others, r.DNS
 	h.table.index()
 }
 

@@ -155,7 +155,8 @@ func (l *Line) Rename(r Request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p := l.place; p != nil {
-		p.request.Name, p.request.Hostname, p.request.Aliases, p.request.Others = r.Name, r.Hostname, r.Aliases, r.Others
+		p.request.Name, p.request.Hostname, p.request.Aliases = r.Name, r.Hostname, r.Aliases
+		p.request.Others, p.request.DNS = r.Others, r.DNS
 	}
 	_, err := l.ask(message{Names: &r})
 	return err

@@ -19,6 +19,14 @@ type Place struct {
 	route     bool // this network is the way out
 	got       Attached
 	done      chan struct{}
+	inlets    map[int]inlet
+	lastInlet int
+}
+
+// inlet is a published UDP port: our descriptor of the host's socket.
+type inlet struct {
+	Inlet
+	socket *os.File
 }
 
 // Attach puts a namespace on the network: a device in it, with addresses and, with
@@ -30,7 +38,7 @@ func (l *Line) Attach(namespace *os.File, r Request, route bool) (*Place, error)
 	if err != nil {
 		return nil, fmt.Errorf("network %s: namespace: %w", filepath.Base(l.dir), err)
 	}
-	p := &Place{line: l, namespace: own, request: r, route: route, done: make(chan struct{})}
+	p := &Place{line: l, namespace: own, request: r, route: route, done: make(chan struct{}), inlets: map[int]inlet{}}
 	if err := p.attach(); err != nil {
 		own.Close()
 		return nil, fmt.Errorf("network %s: %w", filepath.Base(l.dir), err)
@@ -53,7 +61,40 @@ func (p *Place) attach() error {
 	for _, a := range p.got.Addresses {
 		p.request.Last = append(p.request.Last, a.Addr())
 	}
-	return p.submit(p.plan)
+	if err := p.submit(p.plan); err != nil {
+		return err
+	}
+	for _, in := range p.inlets { // of a place at a helper that was killed
+		if _, err := p.line.ask(message{Serve: &in.Inlet}, in.socket); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Datagrams brings what arrives at fd, a bound UDP socket of the host, to a port of
+// the container. It owns fd from here on; when stop returns, it is closed.
+func (p *Place) Datagrams(fd int, _ []netip.Addr, port uint16) (stop func(), err error) {
+	p.line.mu.Lock()
+	defer p.line.mu.Unlock()
+	p.lastInlet++
+	in := inlet{Inlet{p.lastInlet, port}, os.NewFile(uintptr(fd), "published port")}
+	if _, err := p.line.ask(message{Serve: &in.Inlet}, in.socket); err != nil {
+		in.socket.Close()
+		return nil, err
+	}
+	p.inlets[in.ID] = in
+	return func() { p.stopInlet(in) }, nil
+}
+
+func (p *Place) stopInlet(in inlet) {
+	p.line.mu.Lock()
+	defer p.line.mu.Unlock()
+	if p.line.place == p {
+		_, _ = p.line.ask(message{Stop: in.ID})
+	}
+	delete(p.inlets, in.ID)
+	in.socket.Close()
 }
 
 // submit makes a plan for the device and carries it out in the container.

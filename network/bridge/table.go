@@ -18,6 +18,14 @@ type endpoint struct {
 	addresses []netip.Prefix
 	mac       net.HardwareAddr
 	port      int
+	inlets    map[int]func() // how to stop them
+}
+
+func (e *endpoint) stop(id int) {
+	if stop := e.inlets[id]; stop != nil {
+		stop()
+		delete(e.inlets, id)
+	}
 }
 
 // link is the name of the bridge's end.
@@ -88,7 +96,7 @@ func (t *table) add(r Request) (*endpoint, error) {
 	if r.Link == "" || len(r.Link) > 15 {
 		return nil, errors.New("attach: no name for the device")
 	}
-	e := &endpoint{request: r}
+	e := &endpoint{request: r, inlets: map[int]func(){}}
 	if r.IP.IsValid() {
 		if err := t.claim(e, r.IP); err != nil {
 			return nil, err

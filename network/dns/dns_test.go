@@ -125,7 +125,7 @@ func ask(t *testing.T, network, server, name string, kind dnsmessage.Type) (dnsm
 func TestServer(t *testing.T) {
 	up := upstream(t)
 	dead := netip.MustParseAddrPort("127.0.0.1:9") // nobody answers there
-	s := New(known, func() []netip.AddrPort { return []netip.AddrPort{dead, up} })
+	s := New(known, func(netip.Addr) []netip.AddrPort { return []netip.AddrPort{dead, up} })
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestServer(t *testing.T) {
 		}
 	}
 	question := []byte("\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04host\x00\x00\x01\x00\x01")
-	if m := New(known, nil).forward(question, "udp"); len(m) < header || m[3]&15 != 2 {
+	if m := New(known, nil).forward(up.Addr(), question, "udp"); len(m) < header || m[3]&15 != 2 {
 		t.Errorf("an internal network: %x", m)
 	}
 }

@@ -17,14 +17,14 @@ const (
 
 // forward asks the host's resolvers in turn. One that would or could not answer
 // is passed over for the next, as glibc does; "no such name" is an answer.
-func (s *Server) forward(message []byte, network string) []byte {
+func (s *Server) forward(from netip.Addr, message []byte, network string) []byte {
 	if len(message) < header || message[2]&0x80 != 0 {
 		return nil
 	}
 	var refusal []byte
 	end := time.Now().Add(overall)
 	if s.Resolvers != nil {
-		for _, to := range s.Resolvers() {
+		for _, to := range s.Resolvers(from) {
 			m := exchange(network, to, message, min(perServer, time.Until(end)))
 			switch {
 			case m == nil:

@@ -11,9 +11,9 @@ import (
 // Server answers on any number of sockets.
 type Server struct {
 	Names Names
-	// Resolvers of this moment, for everything that is not a container's name;
-	// nil: the network has no way out.
-	Resolvers func() []netip.AddrPort
+	// Resolvers of this moment for who asks from an address, for everything that
+	// is not a container's name; nil: the network has no way out.
+	Resolvers func(from netip.Addr) []netip.AddrPort
 
 	questions, connections slots
 }
@@ -35,7 +35,7 @@ const (
 )
 
 // New makes a server.
-func New(names Names, resolvers func() []netip.AddrPort) *Server {
+func New(names Names, resolvers func(from netip.Addr) []netip.AddrPort) *Server {
 	return &Server{
 		Names: names, Resolvers: resolvers,
 		questions: make(slots, maxQuestions), connections: make(slots, maxConnections),
@@ -57,7 +57,7 @@ func (s *Server) Serve(conn *net.UDPConn) {
 		}
 		message := append([]byte(nil), buffer[:n]...)
 		s.questions.begin(func() {
-			if m := s.forward(message, "udp"); m != nil {
+			if m := s.forward(asked.Addr(), message, "udp"); m != nil {
 				_, _ = conn.WriteToUDPAddrPort(m, from)
 			}
 		})
@@ -106,7 +106,7 @@ func (s *Server) converse(conn net.Conn) {
 		}
 		m := local(s.Names, from.Addr().Unmap(), message)
 		if m == nil {
-			m = s.forward(message, "tcp")
+			m = s.forward(from.Addr().Unmap(), message, "tcp")
 		}
 		if m == nil || writeFrame(conn, m) != nil {
 			return

@@ -126,9 +126,21 @@ func (in *inlet) local(client netip.Addr) (netip.Addr, bool) {
 // host's loopback would be the container itself: the gateway stands for it.
 func (s *Stack) appear(client, local netip.Addr) netip.Addr {
 	if client.IsLoopback() || client.IsLinkLocalUnicast() || client == local {
-		return s.gateway(local)
+		return s.standIn(local)
 	}
 	return client
+}
+
+// standIn is the address that stands for the host. A router's gateways are the
+// router's own, so there it is one that belongs to nobody.
+func (s *Stack) standIn(local netip.Addr) netip.Addr {
+	switch {
+	case !s.cfg.Router:
+		return s.gateway(local)
+	case local.Is4():
+		return netip.AddrFrom4([4]byte{192, 0, 0, 8}) // the dummy address, RFC 7600
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x62, 2: 0x72, 3: 0x79, 4: 0x6f, 15: 0x08})
 }
 
 func (in *inlet) recv(r *backway) (int, unix.Errno) {

@@ -41,7 +41,7 @@ func (t *Twin) Map(m Mapping) {
 	t.once.Do(func() {
 		go func() {
 			defer t.socket.Close()
-			t.mapped <- establish(t.socket, t.PID, m)
+			t.mapped <- establish(t.socket, t.PID, Command{Mapping: m})
 		}()
 	})
 }

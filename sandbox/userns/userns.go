@@ -28,6 +28,7 @@ import (
 const (
 	envSocket = "_BRYO_USERNS"
 	envRole   = "_BRYO_ROLE"
+	envJoin   = "_BRYO_JOIN"
 	socketFD  = 3
 )
 
@@ -66,6 +67,9 @@ type Command struct {
 	Stdin, Stdout,
 	Stderr *os.File
 	Mapping Mapping
+	// Join is a user namespace to enter instead of making one: a descendant of the
+	// caller's that the caller's uid made. Mapping is then what it has.
+	Join *os.File
 	// Dir of the new process; empty: the caller's.
 	Dir string
 	// Setsid detaches from the caller's terminal and process group.
@@ -104,7 +108,7 @@ func Start(c Command) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, &SetupError{"start role " + c.Role, err}
 	}
-	if err := establish(ours, cmd.Process.Pid, c.Mapping); err != nil {
+	if err := establish(ours, cmd.Process.Pid, c); err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		return nil, err
@@ -127,6 +131,10 @@ func command(c Command, socket *os.File) *exec.Cmd {
 		cmd.Stderr = c.Stderr
 	}
 	cmd.ExtraFiles = append([]*os.File{socket}, c.Files...)
+	if c.Join != nil {
+		cmd.Env = append(cmd.Env, envJoin+"="+strconv.Itoa(FirstFile+len(c.Files)))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Join)
+	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: c.Setsid}
 	if c.DieWithParent {
 		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
@@ -134,7 +142,7 @@ func command(c Command, socket *os.File) *exec.Cmd {
 	return cmd
 }
 
-func establish(socket *os.File, pid int, m Mapping) error {
+func establish(socket *os.File, pid int, c Command) error {
 	errno, err := readResult(socket)
 	if err != nil {
 		return &SetupError{"start", err}
@@ -142,8 +150,10 @@ func establish(socket *os.File, pid int, m Mapping) error {
 	if errno != 0 {
 		return &SetupError{"unshare", errno}
 	}
-	if err := writeMaps(pid, m); err != nil {
-		return err
+	if c.Join == nil {
+		if err := writeMaps(pid, c.Mapping); err != nil {
+			return err
+		}
 	}
 	_, err = socket.Write([]byte{0})
 	return err
@@ -229,6 +239,7 @@ func Role() string { return os.Getenv(envRole) }
 func Ready() error {
 	os.Unsetenv(envSocket)
 	os.Unsetenv(envRole)
+	os.Unsetenv(envJoin)
 	f := os.NewFile(socketFD, "userns")
 	defer f.Close()
 	var b [1]byte

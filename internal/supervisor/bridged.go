@@ -1,0 +1,270 @@
+package supervisor
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bryo/internal/state"
+	"bryo/network/bridge"
+	"bryo/rootfs/etc"
+)
+
+// lines are the connections to the helpers of the container's networks, kept from
+// one run of its program to the next. linesMu guards them.
+type lines map[string]*bridge.Line
+
+// line returns the connection to a network's helper.
+func (s *supervisor) line(name string) (*bridge.Line, error) {
+	s.linesMu.Lock()
+	defer s.linesMu.Unlock()
+	if l := s.lines[name]; l != nil {
+		return l, nil
+	}
+	dir := bridge.NewStore(s.start.Root).Path(name)
+	l, err := bridge.Open(dir, func(err error) { s.lineChanged(name, err) })
+	if err != nil {
+		return nil, err
+	}
+	if s.lines == nil {
+		s.lines = lines{}
+	}
+	s.lines[name] = l
+	return l, nil
+}
+
+// lineChanged marks the container when a network is cut off, and when it is back.
+func (s *supervisor) lineChanged(name string, err error) {
+	s.change(func(st *state.Status) {
+		for i := range st.Networks {
+			if st.Networks[i].Name != name {
+				continue
+			}
+			st.Networks[i].Error = ""
+			if err != nil {
+				st.Networks[i].Error = err.Error()
+			}
+		}
+	})
+}
+
+// join puts the namespace on a network that a user defined.
+func (s *supervisor) join(w *wires, namespace *os.File, n state.Network) (*bridge.Place, error) {
+	return s.joinAs(s.config, w, namespace, n)
+}
+
+func (s *supervisor) joinAs(config *state.Config, w *wires, namespace *os.File, n state.Network) (*bridge.Place, error) {
+	c, err := bridge.NewStore(s.start.Root).Load(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	line, err := s.line(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	r := s.requestFor(config, n)
+	r.Link = w.freeLink(c.LinkPrefix())
+	return line.Attach(namespace, r, w.routeVia(config.Host.Networks) == n.Name)
+}
+
+// requestFor is what a network is told of the container.
+func (s *supervisor) requestFor(c *state.Config, n state.Network) bridge.Request {
+	r := bridge.Request{
+		ID: c.ID, Name: c.Name, Hostname: hostname(c), Aliases: n.Aliases, IP: n.IP, IP6: n.IP6, MAC: n.MAC, Brief: c.Host.Remove,
+	}
+	for _, server := range c.Host.DNS {
+		if a, err := netip.ParseAddr(strings.TrimSpace(server)); err == nil {
+			r.DNS = append(r.DNS, a)
+		}
+	}
+	for _, other := range c.Host.Defined() {
+		if other.Name != n.Name {
+			r.Others = append(r.Others, other.Name)
+		}
+	}
+	return r
+}
+
+// freeLink is the first name that no device of the container has; the default
+// network's is always eth0.
+func (w *wires) freeLink(prefix string) string {
+	taken := map[string]bool{"eth0": w.hasDefault}
+	for _, a := range w.attached {
+		if p, ok := a.Attachment.(*bridge.Place); ok {
+			taken[p.Link()] = true
+		}
+	}
+	for i := 0; ; i++ {
+		if name := fmt.Sprint(prefix, i); !taken[name] {
+			return name
+		}
+	}
+}
+
+// routeVia is the network that leads out: the default one, else that of the
+// highest priority, else the first that leads anywhere.
+func (w *wires) routeVia(list []state.Network) string {
+	best := -1
+	for i, n := range list {
+		switch {
+		case n.Name == state.NetworkDefault:
+			return n.Name
+		case w.internal[n.Name]:
+		case best < 0 || n.Priority > list[best].Priority:
+			best = i
+		}
+	}
+	if best < 0 {
+		return ""
+	}
+	return list[best].Name
+}
+
+// survey notes which networks lead nowhere, before a route is chosen.
+func (w *wires) survey(root string, list []state.Network) {
+	w.internal = map[string]bool{}
+	w.hasDefault = false
+	for _, n := range list {
+		if n.Name == state.NetworkDefault {
+			w.hasDefault = true
+		}
+		if !n.Defined() {
+			continue
+		}
+		if c, err := bridge.NewStore(root).Load(n.Name); err == nil {
+			w.internal[n.Name] = c.Internal
+		}
+	}
+}
+
+// nameservers are for the container's resolv.conf: those of networks that users
+// defined, which know the names of other containers, first; then the rest.
+func (w *wires) nameservers() (list []netip.Addr, defined bool) {
+	var inner, last []netip.Addr
+	for _, a := range w.attached {
+		p, ok := a.Attachment.(*bridge.Place)
+		switch {
+		case !ok:
+			last = append(last, a.DNS()...)
+		case p.Internal():
+			defined, inner = true, append(inner, p.DNS()...)
+		default:
+			defined, list = true, append(list, p.DNS()...)
+		}
+	}
+	if len(list) == 0 {
+		inner = append(inner, last...)
+	}
+	list = append(list, inner...)
+	if !defined {
+		return last, false
+	}
+	// IPv4 first: three servers is all that a resolver looks at.
+	slices.SortStableFunc(list, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	return list, true
+}
+
+// holdsAny: one of the servers is a machine on the container's own networks, which
+// the container itself must ask.
+func (w *wires) holdsAny(servers []string) bool {
+	for _, text := range servers {
+		server, err := netip.ParseAddr(strings.TrimSpace(text))
+		for _, a := range w.attached {
+			for _, p := range a.Addresses() {
+				if err == nil && p.Contains(server) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// renamed tells the networks what the container is called now.
+func (s *supervisor) renamed(c *state.Config) {
+	for _, n := range c.Host.Defined() {
+		s.linesMu.Lock()
+		l := s.lines[n.Name]
+		s.linesMu.Unlock()
+		if l != nil {
+			_ = l.Rename(s.requestFor(c, n))
+		}
+	}
+}
+
+// rewire brings the running container from its networks to those of the new
+// configuration: `network connect` and `disconnect`. It runs on the main thread.
+func (s *supervisor) rewire(to *state.Config) error {
+	was, list := s.config.Host.Networks, to.Host.Networks
+	if s.wires.namespace == nil || sameNetworks(was, list) {
+		return nil
+	}
+	s.wires.survey(s.start.Root, list)
+	for _, n := range list {
+		if n.Defined() && !hasNetwork(was, n.Name) {
+			p, err := s.joinAs(to, &s.wires, s.wires.namespace, n)
+			if err != nil {
+				return err
+			}
+			s.wires.attached = append(s.wires.attached, attachment{n.Name, p})
+		}
+	}
+	s.leave(list)
+	s.reroute(list)
+	s.mu.Lock()
+	s.config = to
+	s.mu.Unlock()
+	s.change(func(st *state.Status) { st.Networks = s.wires.endpoints() })
+	return s.writeEtc()
+}
+
+func sameNetworks(a, b []state.Network) bool {
+	return slices.EqualFunc(a, b, func(x, y state.Network) bool { return x.Name == y.Name })
+}
+
+func hasNetwork(list []state.Network, name string) bool {
+	return slices.ContainsFunc(list, func(n state.Network) bool { return n.Name == name })
+}
+
+// leave takes the namespace off the networks that are not in the list.
+func (s *supervisor) leave(list []state.Network) {
+	kept := s.wires.attached[:0:0]
+	for _, a := range s.wires.attached {
+		if hasNetwork(list, a.name) {
+			kept = append(kept, a)
+			continue
+		}
+		_ = a.Close()
+		s.linesMu.Lock()
+		if l := s.lines[a.name]; l != nil {
+			l.Close()
+			delete(s.lines, a.name)
+		}
+		s.linesMu.Unlock()
+	}
+	s.wires.attached = kept
+}
+
+// reroute gives the default route to the network that should have it now, when the
+// one that had it is gone.
+func (s *supervisor) reroute(list []state.Network) {
+	name := s.wires.routeVia(list)
+	for _, a := range s.wires.attached {
+		if p, ok := a.Attachment.(*bridge.Place); ok && a.name == name {
+			_ = p.Route()
+		}
+	}
+}
+
+// copyEtc gives the container the files of the one whose network it shares.
+func (s *supervisor) copyEtc(peer string) error {
+	read := func(name string) []byte {
+		data, _ := os.ReadFile(filepath.Join(s.containers.Path(peer), etcDir, name))
+		return data
+	}
+	files := etc.Files{Hosts: read("hosts"), ResolvConf: read("resolv.conf"), Hostname: []byte(hostname(s.config) + "\n")}
+	return files.Write(s.etcDir())
+}
