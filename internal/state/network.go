@@ -90,7 +90,7 @@ func ShownNetwork(name string) string {
 // behind a colon. "bridge" is what docker calls its default.
 func ParseNetwork(text string) (Network, error) {
 	name, options, given := strings.Cut(text, ":")
-	if strings.Contains(text, "=") && !strings.HasPrefix(text, NetworkDefault+":") && !strings.HasPrefix(text, "bridge:") {
+	if key, _, ok := strings.Cut(text, "="); ok && !strings.Contains(key, ":") {
 		return parseLongNetwork(text)
 	}
 	if name == "" || name == "bridge" {

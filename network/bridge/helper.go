@@ -357,8 +357,20 @@ func (h *helper) rename(e *endpoint, r Request) {
 	h.table.index()
 }
 
-// retire answers whether the network may be removed.
-func (h *helper) retire() message {
+// retire answers whether the network may be removed. A container that has just
+// ended may not have hung up yet.
+func (h *helper) retire() (answer message) {
+	for end := time.Now().Add(retireTime); ; time.Sleep(5 * time.Millisecond) {
+		if answer = h.tryRetire(); answer.Done || time.Now().After(end) {
+			return answer
+		}
+	}
+}
+
+// retireTime is how long a supervisor may take to end after its container.
+const retireTime = 2 * time.Second
+
+func (h *helper) tryRetire() message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if list := h.table.users(); list != "" {
