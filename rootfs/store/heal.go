@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ func (s *Store) heal() {
 	s.healStaging()
 	s.healLinks()
 	s.healImages()
+	s.healUnsynced(context.Background(), false)
 }
 
 // healLinks removes short names whose layer is gone: the library deletes a layer

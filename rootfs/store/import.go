@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
-	"golang.org/x/sys/unix"
 
 	"bryo/rootfs/image"
 )
@@ -59,21 +57,33 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 	if err != nil {
 		return nil, err
 	}
+	if lostPower(s.root) {
+		if err := s.healUnsynced(ctx, true); err != nil {
+			return nil, err
+		}
+	}
 	unlock, err := s.locks.take(ctx, lockImports, false)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	mark := &mark{root: s.root}
 	// An image that another process removes meanwhile takes along layers that
 	// were counted on: then the missing ones are fetched after all.
 	var record *image.Record
 	for range 20 {
-		if err = s.importLayers(ctx, p, options.Progress); err == nil {
+		if err = s.importLayers(ctx, p, mark, options.Progress); err == nil {
+			err = mark.settle()
+		}
+		if err == nil {
 			record, err = s.commit(p, names, options)
 		}
 		if !errors.Is(err, storage.ErrLayerUnknown) {
 			break
 		}
+	}
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, mark.settle()) // whole layers stay for the next try
 	}
 	return record, err
 }
@@ -101,10 +111,10 @@ func (p *plan) names(options ImportOptions) ([]string, error) {
 
 // importLayers gets all layers of the plan into the store: several at once, each
 // applied when the one below is.
-func (s *Store) importLayers(ctx context.Context, p *plan, progress func(Event)) error {
+func (s *Store) importLayers(ctx context.Context, p *plan, mark *mark, progress func(Event)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	run := &importRun{store: s, plan: p, slots: make(chan struct{}, s.parallel()), cancel: cancel}
+	run := &importRun{store: s, plan: p, mark: mark, slots: make(chan struct{}, s.parallel()), cancel: cancel}
 	run.applied = make([]chan struct{}, len(p.layers))
 	for i := range run.applied {
 		run.applied[i] = make(chan struct{})
@@ -149,6 +159,7 @@ type importRun struct {
 	cancel  context.CancelCauseFunc
 
 	mutex sync.Mutex
+	mark  *mark
 	made  []string // layers that this run applied
 }
 
@@ -214,16 +225,14 @@ func (r *importRun) await(ctx context.Context, i int) error {
 	}
 }
 
-// apply makes a staged layer one of the store's, after its parent. Its data is
-// on disk before the store's books name it: a power loss leaves the layer whole
-// or not there.
+// apply makes a staged layer one of the store's, after its parent.
 func (r *importRun) apply(ctx context.Context, i int, staged *drivers.DriverWithDifferOutput) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.store.storage.CleanupStagedLayer(staged))
 		}
 	}()
-	if err := syncFileSystem(staged.Target); err != nil {
+	if err := r.markUnsynced(); err != nil {
 		return err
 	}
 	parent := ""
@@ -246,6 +255,12 @@ func (r *importRun) apply(ctx context.Context, i int, staged *drivers.DriverWith
 	return r.store.storage.CleanupStagedLayer(staged)
 }
 
+func (r *importRun) markUnsynced() error {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.mark.make()
+}
+
 // undo removes what this run applied, topmost first. A layer that somebody else
 // has built on, or has begun to count on, stays or is fetched again by them.
 func (r *importRun) undo() {
@@ -259,18 +274,4 @@ func (r *importRun) undo() {
 func (s *Store) has(layer string) bool {
 	found, err := s.storage.Layer(layer)
 	return err == nil && found.ID == layer
-}
-
-// syncFileSystem waits until everything written to the file system of dir is on
-// disk: one call instead of one for each file.
-func syncFileSystem(dir string) error {
-	fd, err := unix.Open(filepath.Dir(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Syncfs(fd); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
 }

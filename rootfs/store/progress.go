@@ -12,7 +12,7 @@ type State int
 const (
 	Waiting State = iota
 	Fetching
-	Syncing // unpacked, being written to disk
+	Syncing // unpacked, waiting for the layers below
 	Done
 	Present
 )

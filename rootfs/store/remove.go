@@ -273,6 +273,11 @@ func (s *Store) RemoveOrphans(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	defer unlock()
+	return s.removeOrphans(ctx)
+}
+
+// removeOrphans is called with lockImports held exclusively.
+func (s *Store) removeOrphans(ctx context.Context) (int64, error) {
 	var freed int64
 	for ctx.Err() == nil {
 		orphans, err := s.orphans()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/sirupsen/logrus"
 	"go.podman.io/storage"
@@ -82,6 +81,9 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
+	if err := removeTornLinks(s.root); err != nil {
+		return err
+	}
 	s.storage, err = storage.GetStore(storage.StoreOptions{
 		RunRoot: runRoot, GraphRoot: filepath.Join(s.root, "storage"), GraphDriverName: "overlay", GraphDriverOptions: driverOptions(s.options),
 	})
@@ -120,8 +122,9 @@ func driverOptions(options Options) []string {
 		// The library would mark its home directory as a private mount: the image
 		// role has its own mount namespace and mounts nothing.
 		"overlay.skip_mount_home=true",
-		// The library's default records a layer before its data is on disk.
-		"overlay.sync=filesystem",
+		// With "filesystem" the library would sync all of it twice for each layer,
+		// half-fetched blobs too. Ours is one sync for each image: see mark.
+		"overlay.sync=none",
 	}
 	if options.NoOverlay {
 		// Only with a mount program does the driver open where overlay cannot be
@@ -149,11 +152,7 @@ func (s *Store) owners() error {
 // runRoot is the library's directory for what does not outlive a boot: mount
 // counts and what the kernel was found to support. Those of earlier boots go.
 func runRoot(root string) (string, error) {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		text = []byte("unknown")
-	}
-	boot := strings.TrimSpace(string(text))
+	boot := bootID()
 	base := filepath.Join(root, "storage-run")
 	if err := os.MkdirAll(filepath.Join(base, boot), 0o700); err != nil {
 		return "", err

@@ -102,6 +102,7 @@ func copyArgs(r *role) (images.CopyArgs, *state.Config, error) {
 // missing has docker's words for a path that is not there.
 func missing(err error, name string, c *state.Config) error {
 	if errors.Is(err, fs.ErrNotExist) {
+		//lint:ignore ST1005 docker's words
 		return fmt.Errorf("Could not find the file %s in container %s", name, c.Name)
 	}
 	return err
