@@ -62,7 +62,8 @@ func (s *Store) Make(ctx context.Context, o MakeOptions) (*image.Record, error) 
 	if err != nil {
 		return nil, errors.Join(err, s.dropStaged(staged))
 	}
-	if err := s.keepMade(ctx, p, staged); err != nil {
+	mark := &mark{root: s.root}
+	if err := errors.Join(s.keepMade(ctx, p, staged, mark), mark.settle()); err != nil {
 		return nil, err
 	}
 	names, err := p.names(ImportOptions{Names: o.Names})
@@ -254,7 +255,7 @@ func (p *plan) addMade(layers []descriptor) error {
 
 // keepMade makes the staged layer one of the store's, on top of those that must
 // be there.
-func (s *Store) keepMade(ctx context.Context, p *plan, m *made) error {
+func (s *Store) keepMade(ctx context.Context, p *plan, m *made, mark *mark) error {
 	old := p.layers
 	if m.output != nil {
 		old = p.layers[:len(p.layers)-1]
@@ -276,7 +277,7 @@ func (s *Store) keepMade(ctx context.Context, p *plan, m *made) error {
 	if s.has(top.id) {
 		return s.dropStaged(m)
 	}
-	run := &importRun{store: s, plan: p, applied: make([]chan struct{}, len(p.layers))}
+	run := &importRun{store: s, plan: p, mark: mark, applied: make([]chan struct{}, len(p.layers))}
 	for i := range run.applied {
 		run.applied[i] = make(chan struct{})
 		close(run.applied[i]) // those below are there
