@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"bryo/internal/images"
 	"bryo/internal/linux"
@@ -44,39 +42,7 @@ func (e *Engine) Export(c *Container, out *os.File) error {
 
 // ExportTo is Export to a file, which is there when it is complete.
 func (e *Engine) ExportTo(c *Container, path string) error {
-	return writeWhole(path, func(out *os.File) error { return e.Export(c, out) })
-}
-
-// writeWhole calls write with a file that gets its name when write has succeeded.
-// Until then it has none, so that nothing is left of it wherever it ends.
-func writeWhole(path string, write func(*os.File) error) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		if info.IsDir() {
-			return fmt.Errorf("write %s: is a directory", path)
-		}
-		return writeInto(path, write) // a device or a pipe
-	}
-	dir := filepath.Dir(path)
-	f, err := linux.Nameless(dir)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, cause(err))
-	}
-	defer f.Close()
-	if err := write(f); err != nil {
-		return err
-	}
-	if err := linux.NameFile(f, path); err != nil {
-		return fmt.Errorf("write %s: %w", path, cause(err))
-	}
-	return nil
-}
-
-func writeInto(path string, write func(*os.File) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
+	return linux.WriteWhole(path, func(out *os.File) error { return e.Export(c, out) })
 }
 
 // CommitOptions are those of commit.

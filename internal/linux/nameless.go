@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,40 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// WriteWhole calls write with a file that gets the name path when write has
+// succeeded. Until then it has none: nothing is left of it wherever it ends, and a
+// cut file is not taken for a good one.
+func WriteWhole(path string, write func(*os.File) error) error {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return &os.PathError{Op: "write", Path: path, Err: unix.EISDIR}
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return writeInto(path, write) // a device or a pipe
+	}
+	f, err := Nameless(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = write(f)
+	if err == nil {
+		err = NameFile(f, path)
+	}
+	if err != nil && f.Name() != filepath.Dir(path) {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+func writeInto(path string, write func(*os.File) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
 
 // Nameless makes a file in dir that has no name yet: nothing is left of it when
 // its maker ends. On file systems without O_TMPFILE it has one that begins with

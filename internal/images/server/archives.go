@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"bryo/internal/images"
+	"bryo/internal/linux"
 	"bryo/rootfs/archive"
 	"bryo/rootfs/image"
 	"bryo/rootfs/reference"
@@ -133,20 +133,7 @@ func save(ctx context.Context, r *role) (any, error) {
 	if a.Path == "" {
 		return nil, archive.Save(ctx, os.Stdout, list)
 	}
-	// Whole or not at all: a cut archive must not be taken for a good one.
-	f, err := os.CreateTemp(filepath.Dir(a.Path), ".save-")
-	if err != nil {
-		return nil, fmt.Errorf("save to %s: %w", a.Path, err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := archive.Save(ctx, f, list); err != nil {
-		return nil, err
-	}
-	if err := f.Chmod(0o600); err != nil {
-		return nil, err
-	}
-	return nil, os.Rename(f.Name(), a.Path)
+	return nil, linux.WriteWhole(a.Path, func(out *os.File) error { return archive.Save(ctx, out, list) })
 }
 
 // push uploads one name, or all tags of its repository.
