@@ -35,6 +35,8 @@ const (
 	OpVolumePrune     = "volume-prune"
 	OpMapped          = "mapped"
 	OpManifest        = "manifest"
+	OpManifestPush    = "manifest-push"
+	OpSearch          = "search"
 	OpVerify          = "verify"
 	OpUsage           = "usage"
 	OpCopyOut         = "copy-out"

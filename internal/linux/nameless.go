@@ -23,7 +23,9 @@ func WriteWhole(path string, write func(*os.File) error) error {
 	}
 	f, err := Nameless(filepath.Dir(path))
 	if err != nil {
-		return err
+		var cause unix.Errno
+		errors.As(err, &cause)
+		return &os.PathError{Op: "write", Path: path, Err: cause}
 	}
 	defer f.Close()
 	err = write(f)

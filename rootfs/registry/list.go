@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -93,8 +94,8 @@ type SearchResult struct {
 	Automated   bool   `json:"is_automated"`
 }
 
-// Search asks the v1 search API, which docker.io has and few others. A term
-// may start with a host: "registry.example.com/term". limit is 1 to 100; 0
+// Search asks the v1 search API, which docker.io has and few others; of another
+// registry it looks through the catalog of repositories. A term may start with a host: "registry.example.com/term". limit is 1 to 100; 0
 // means 25.
 func Search(ctx context.Context, term string, limit int, o Options) ([]SearchResult, error) {
 	o = o.withDefaults()
@@ -123,10 +124,43 @@ func Search(ctx context.Context, term string, limit int, o Options) ([]SearchRes
 	query := url.Values{"q": {term}, "n": {strconv.Itoa(limit)}}
 	q := request{op: "search", what: host, method: http.MethodGet, url: s.base("/v1/search?" + query.Encode()), ok: []int{http.StatusOK}}
 	data, _, err := s.fetch(ctx, q, maxSearch)
-	if err != nil {
-		return nil, err
+	var found []SearchResult
+	if err == nil {
+		found, err = parseSearch(data, limit)
 	}
-	return parseSearch(data, limit)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnsupported) {
+		return s.searchCatalog(ctx, host, term, limit)
+	}
+	return found, err
+}
+
+// searchCatalog looks for term in the names of all repositories.
+func (s *session) searchCatalog(ctx context.Context, host, term string, limit int) ([]SearchResult, error) {
+	var found []SearchResult
+	next := s.base("/v2/_catalog") + "?n=" + strconv.Itoa(tagsPerPage)
+	for page := 0; next != "" && page < maxTagPages && len(found) < limit; page++ {
+		q := request{op: "search", what: host, method: http.MethodGet, url: next, ok: []int{http.StatusOK}}
+		data, header, err := s.fetch(ctx, q, maxTagsBody)
+		var list struct{ Repositories []string }
+		if err == nil && json.Unmarshal(data, &list) != nil {
+			err = ErrNotFound
+		}
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrUnsupported), errors.Is(err, ErrUnauthorized), errors.Is(err, ErrDenied):
+			return nil, fmt.Errorf("search %s: the registry has neither docker's search nor a catalog that may be read: %w", clean(host, 100), ErrUnsupported)
+		case err != nil:
+			return nil, err
+		}
+		for _, name := range list.Repositories {
+			if strings.Contains(name, term) && len(found) < limit {
+				found = append(found, SearchResult{Name: host + "/" + clean(name, 255)})
+			}
+		}
+		if next, err = s.nextPage(next, header); err != nil {
+			return nil, s.fail(q.op, q.what, err)
+		}
+	}
+	return found, nil
 }
 
 // searchHost parts "host/term" as docker does; the default is docker.io's

@@ -346,6 +346,52 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// A registry without docker's search is searched by its catalog; one that shows
+// none says so in one line.
+func TestSearchCatalog(t *testing.T) {
+	for name, test := range map[string]struct {
+		catalog http.HandlerFunc
+		want    int
+		fails   string
+	}{
+		"catalog": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("last") == "" {
+				w.Header().Set("Link", `</v2/_catalog?n=1000&last=b>; rel="next"`)
+				fmt.Fprint(w, `{"repositories":["a/debian","b"]}`)
+				return
+			}
+			fmt.Fprint(w, `{"repositories":["c/debian-slim","d\u001b[31m/debian"]}`)
+		}, 3, ""},
+		"none":  {func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, 0, "neither docker's search nor a catalog"},
+		"other": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `<html>`) }, 0, "neither docker's search nor a catalog"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.on(func(w http.ResponseWriter, r *http.Request) bool {
+				switch r.URL.Path {
+				case "/v1/search":
+					http.NotFound(w, r)
+				case "/v2/_catalog":
+					test.catalog(w, r)
+				default:
+					return false
+				}
+				return true
+			})
+			o, _ := options(t)
+			got, err := Search(testContext(t), s.host()+"/debian", 0, o)
+			if len(got) != test.want || (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) {
+				t.Fatalf("%+v %v", got, err)
+			}
+			for _, one := range got {
+				if !strings.HasPrefix(one.Name, s.host()+"/") || strings.ContainsRune(one.Name, 27) {
+					t.Errorf("name %q", one.Name)
+				}
+			}
+		})
+	}
+}
+
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":1,"digest":"sha256:` + strings.Repeat("a", 64) + `"},"layers":[]}`))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`))

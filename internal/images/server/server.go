@@ -77,8 +77,12 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		images.OpMapped: mapped,
 		images.OpVerify: verify,
 
-		images.OpCopyOut: copyOut,
-		images.OpCopyIn:  copyIn,
+		images.OpCopyOut:      copyOut,
+		images.OpCopyIn:       copyIn,
+		images.OpManifest:     manifest,
+		images.OpManifestPush: pushManifest,
+		images.OpSearch:       search,
+
 		images.OpChanges: changed,
 		images.OpExport:  export,
 		images.OpCommit:  commit,
@@ -93,7 +97,8 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 	}
 	switch r.request.Op {
 	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpUsage,
-		images.OpCopyOut, images.OpCopyIn, images.OpChanges, images.OpExport:
+		images.OpCopyOut, images.OpCopyIn, images.OpChanges, images.OpExport,
+		images.OpManifest, images.OpManifestPush, images.OpSearch:
 		return operation(ctx, r) // these need no image store
 	}
 	options := store.Options{
