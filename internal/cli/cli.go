@@ -40,6 +40,7 @@ func Main(args []string) int {
 // newApp defines the command line: all of it for help and completion, else the
 // one verb that is asked for, because every start pays for it.
 func newApp(args []string) *cli.App {
+	cli.HelpPrinter = printHelp
 	app := &cli.App{
 		Name:                      "bryo",
 		Usage:                     "run containers without root, daemon or helper programs",

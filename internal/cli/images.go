@@ -11,14 +11,14 @@ import (
 )
 
 func imagesFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "show intermediate images too"},
 		&cli.BoolFlag{Name: "digests", Usage: "show digests"},
 		&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "keep images that match `KEY=VALUE`"},
 		&cli.StringFlag{Name: "format", Usage: "table, json or a Go template"},
 		&cli.BoolFlag{Name: "no-trunc", Usage: "print whole IDs"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print IDs only"},
-	}
+	}, refusedFlags("images")...)
 }
 
 func imagesCommand(name string) *cli.Command {
@@ -47,6 +47,9 @@ const (
 )
 
 func listImages(c *cli.Context) error {
+	if err := refuse(c); err != nil {
+		return err
+	}
 	if err := atMost(c, 1); err != nil {
 		return err
 	}

@@ -73,23 +73,19 @@ func startCommand() *cli.Command {
 		Name:      "start",
 		Usage:     "start stopped containers",
 		ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "attach", Aliases: []string{"a"}, Usage: "attach output and pass signals on"},
 			&cli.StringFlag{Name: "detach-keys", Usage: "key sequence that detaches"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "attach standard input"},
-			&cli.StringFlag{Name: "checkpoint", Hidden: true},
-			&cli.StringFlag{Name: "checkpoint-dir", Hidden: true},
 			&cli.BoolFlag{Name: "restart-policies", Usage: "start all whose restart policy asks for it, after a reboot"},
-		},
+		}, refusedFlags("start")...),
 		Action: start,
 	}
 }
 
 func start(c *cli.Context) error {
-	for _, flag := range []string{"checkpoint", "checkpoint-dir"} {
-		if c.IsSet(flag) {
-			return later(flag)
-		}
+	if err := refuse(c); err != nil {
+		return err
 	}
 	if c.Bool("restart-policies") {
 		return startPolicies(c)
@@ -222,14 +218,13 @@ func removeCommand() *cli.Command {
 		Aliases:   []string{"remove"},
 		Usage:     "remove containers",
 		ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill a running container first; no error for one that is not there"},
-			&cli.BoolFlag{Name: "link", Aliases: []string{"l"}, Hidden: true},
 			&cli.BoolFlag{Name: "volumes", Aliases: []string{"v"}, Usage: "remove its anonymous volumes too"},
-		},
+		}, refusedFlags("rm")...),
 		Action: func(c *cli.Context) error {
-			if c.Bool("link") {
-				return later("link")
+			if err := refuse(c); err != nil {
+				return err
 			}
 			return removeContainers(c)
 		},

@@ -32,14 +32,11 @@ func networkCreate() *cli.Command {
 		Name:      "create",
 		Usage:     "make a network and print its ID",
 		ArgsUsage: "NETWORK",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "attachable", Usage: "noted; every network can be attached to"},
 			&cli.StringSliceFlag{Name: "aux-address", Usage: "address that no container gets (`NAME=IP`)"},
-			&cli.StringFlag{Name: "config-from", Hidden: true},
-			&cli.BoolFlag{Name: "config-only", Hidden: true},
 			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Value: bridge.Driver, Usage: "driver: bridge"},
 			&cli.StringSliceFlag{Name: "gateway", Usage: "address of the gateway of a subnet"},
-			&cli.BoolFlag{Name: "ingress", Hidden: true},
 			&cli.BoolFlag{Name: "internal", Usage: "no way out of the network"},
 			&cli.StringSliceFlag{Name: "ip-range", Usage: "give containers addresses of this part of a subnet"},
 			&cli.StringFlag{Name: "ipam-driver", Value: "default", Usage: "driver for addresses: default"},
@@ -50,8 +47,11 @@ func networkCreate() *cli.Command {
 			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Usage: "option of the driver (`KEY=VALUE`)"},
 			&cli.StringFlag{Name: "scope", Usage: "scope: local"},
 			&cli.StringSliceFlag{Name: "subnet", Usage: "subnet in CIDR format"},
-		},
+		}, refusedFlags("network create")...),
 		Action: func(c *cli.Context) error {
+			if err := refuse(c); err != nil {
+				return err
+			}
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
@@ -74,11 +74,6 @@ func networkCreate() *cli.Command {
 }
 
 func networkOptions(c *cli.Context) (o bridge.CreateOptions, err error) {
-	for _, name := range []string{"config-from", "config-only", "ingress"} {
-		if c.IsSet(name) {
-			return o, usageError("--" + name + " belongs to swarm, which bryo has not")
-		}
-	}
 	if d := c.String("ipam-driver"); d != "default" {
 		return o, usageError(fmt.Sprintf("--ipam-driver %s: there is only default", printable(d)))
 	}
@@ -299,23 +294,18 @@ func networkConnect() *cli.Command {
 		Name:      "connect",
 		Usage:     "put a container on a network",
 		ArgsUsage: "NETWORK CONTAINER",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "alias", Usage: "another name on this network"},
-			&cli.StringSliceFlag{Name: "driver-opt", Hidden: true},
 			&cli.IntFlag{Name: "gw-priority", Usage: "the network of the highest priority has the default route"},
 			&cli.StringFlag{Name: "ip", Usage: "IPv4 address"},
 			&cli.StringFlag{Name: "ip6", Usage: "IPv6 address"},
-			&cli.StringSliceFlag{Name: "link", Hidden: true},
-			&cli.StringSliceFlag{Name: "link-local-ip", Hidden: true},
-		},
+		}, refusedFlags("network connect")...),
 		Action: func(c *cli.Context) error {
 			if err := exactly(c, 2); err != nil {
 				return err
 			}
-			for _, name := range []string{"driver-opt", "link", "link-local-ip"} {
-				if c.IsSet(name) {
-					return later(name)
-				}
+			if err := refuse(c); err != nil {
+				return err
 			}
 			n := state.Network{Name: c.Args().Get(0), Priority: c.Int("gw-priority")}
 			for _, alias := range commaList(c, "alias") {

@@ -14,13 +14,15 @@ func pullCommand() *cli.Command {
 		Name:      "pull",
 		Usage:     "download an image from a registry",
 		ArgsUsage: "NAME[:TAG|@DIGEST]",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "download all tags of the repository"},
-			&cli.BoolFlag{Name: "disable-content-trust", Value: true, Hidden: true},
 			&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print the name alone"},
-		},
+		}, refusedFlags("pull")...),
 		Action: func(c *cli.Context) error {
+			if err := refuse(c); err != nil {
+				return err
+			}
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
@@ -56,13 +58,15 @@ func pushCommand() *cli.Command {
 		Name:      "push",
 		Usage:     "upload an image to a registry",
 		ArgsUsage: "NAME[:TAG]",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "all-tags", Aliases: []string{"a"}, Usage: "upload all tags of the repository"},
-			&cli.BoolFlag{Name: "disable-content-trust", Value: true, Hidden: true},
 			&cli.StringFlag{Name: "platform", Usage: "platform of the image (`OS/ARCH[/VARIANT]`)"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"},
-		},
+		}, refusedFlags("push")...),
 		Action: func(c *cli.Context) error {
+			if err := refuse(c); err != nil {
+				return err
+			}
 			if err := exactly(c, 1); err != nil {
 				return err
 			}

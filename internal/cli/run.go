@@ -45,6 +45,9 @@ func run(c *cli.Context) error {
 		return err
 	}
 	request.Host.Detached = c.Bool("detach")
+	if request.Host.Detached && len(request.Host.Attach) > 0 {
+		return usageError("conflicting options: cannot specify both --attach and --detach")
+	}
 	e.Prepare()
 	config, err := e.Create(c.Context, *request)
 	if err != nil {
@@ -58,10 +61,39 @@ func run(c *cli.Context) error {
 		_, err = fmt.Fprintln(stdout(c), config.ID)
 		return err
 	}
-	code, err := e.Foreground(config, engine.ForegroundOptions{
-		SignalProxy: c.Bool("sig-proxy"), DetachKeys: c.String("detach-keys"), Stdin: true, Stdout: true, Stderr: true,
-	})
+	options := attachments(request.Host.Attach)
+	options.SignalProxy, options.DetachKeys = c.Bool("sig-proxy"), c.String("detach-keys")
+	if !options.Stdout && !options.Stderr {
+		fmt.Fprintln(stdout(c), config.ID) // docker: nothing else tells which one it is
+	}
+	code, err := e.Foreground(config, options)
 	return exited(code, err)
+}
+
+// attachments: all three, unless the user names some.
+func attachments(names []string) engine.ForegroundOptions {
+	all := len(names) == 0
+	return engine.ForegroundOptions{
+		Stdin: all || contains(names, "stdin"), Stdout: all || contains(names, "stdout"), Stderr: all || contains(names, "stderr"),
+	}
+}
+
+func attachOf(c *cli.Context, r *engine.RunRequest) error {
+	for _, name := range c.StringSlice("attach") {
+		name = strings.ToLower(name)
+		if !contains([]string{"stdin", "stdout", "stderr"}, name) {
+			return usageError(fmt.Sprintf("invalid argument %q for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR", printable(name)))
+		}
+		r.Host.Attach = append(r.Host.Attach, name)
+	}
+	for _, spec := range c.StringSlice("volumes-from") {
+		if _, _, err := mount.ParseVolumesFrom(spec); err != nil {
+			return usageError(err.Error())
+		}
+		r.Host.VolumesFrom = append(r.Host.VolumesFrom, spec)
+	}
+	r.Host.CIDFile = c.String("cidfile")
+	return nil
 }
 
 // containerFlags are those that run and create share, in docker's spelling.
@@ -122,59 +154,17 @@ func containerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "userns", Usage: "user namespace: host or keep-id[:uid=N,gid=N]"},
 		&cli.StringFlag{Name: "uts", Usage: "UTS namespace: private or host"},
 		&cli.StringSliceFlag{Name: "volume", Aliases: []string{"v"}, Usage: "mount a directory or a volume (`SOURCE:TARGET[:OPTIONS]`)"},
+		&cli.StringSliceFlag{Name: "attach", Aliases: []string{"a"}, Usage: "attach only this of stdin, stdout and stderr"},
+		&cli.StringSliceFlag{Name: "volumes-from", Usage: "mount what another container mounts (`CONTAINER[:ro]`)"},
 		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},
 	}
 	flags = append(flags, healthFlags()...)
 	flags = append(append(flags, limitFlags()...), creationLimits()...)
-	return append(flags, laterFlags()...)
-}
-
-// laterFlags are docker's flags that a later capability brings. They are known,
-// so that each is refused by name and never taken for something else.
-func laterFlags() []cli.Flag {
-	var flags []cli.Flag
-	for _, name := range laterBools {
-		flags = append(flags, &cli.BoolFlag{Name: name, Hidden: true})
-	}
-	for _, name := range laterValues {
-		f := &cli.StringSliceFlag{Name: name, Hidden: true}
-		if short := laterShort[name]; short != "" {
-			f.Aliases = []string{short}
-		}
-		flags = append(flags, f)
-	}
-	return flags
-}
-
-var (
-	laterBools  = []string{"oom-kill-disable", "use-api-socket", "disable-content-trust"}
-	laterShort  = map[string]string{"attach": "a"}
-	laterValues = []string{
-		"attach", "cpu-count", "cpu-percent",
-		"cpu-rt-period", "cpu-rt-runtime",
-		"device-cgroup-rule",
-		"gpus", "io-maxbandwidth", "io-maxiops",
-		"isolation", "kernel-memory", "link", "link-local-ip",
-		"memory-swappiness",
-		"runtime", "storage-opt", "volume-driver", "volumes-from",
-	}
-)
-
-func later(flag string) error {
-	return usageError("--" + flag + " is not supported yet")
-}
-
-func refuseLater(c *cli.Context) error {
-	for _, name := range c.LocalFlagNames() {
-		if contains(laterBools, name) || contains(laterValues, name) {
-			return later(name)
-		}
-	}
-	return nil
+	return append(flags, refusedFlags("run")...)
 }
 
 func runRequest(c *cli.Context) (*engine.RunRequest, error) {
-	if err := refuseLater(c); err != nil {
+	if err := refuse(c); err != nil {
 		return nil, err
 	}
 	if err := atLeast(c, 1); err != nil {
@@ -203,7 +193,7 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 		}
 	}
 	for _, fill := range []func(*cli.Context, *engine.RunRequest) error{
-		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf, networkOf, portsOf,
+		processOf, identityOf, healthOf, mountsOf, securityOf, limitsOf, isolationOf, attachOf, networkOf, portsOf,
 	} {
 		if err := fill(c, r); err != nil {
 			return nil, err

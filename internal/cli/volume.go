@@ -26,13 +26,16 @@ func volumeCreate() *cli.Command {
 		Name:      "create",
 		Usage:     "make a volume and print its name",
 		ArgsUsage: "[VOLUME]",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "driver", Aliases: []string{"d"}, Value: volume.Driver, Usage: "driver: local"},
 			&cli.StringSliceFlag{Name: "label", Usage: "set a label"},
 			&cli.StringSliceFlag{Name: "opt", Aliases: []string{"o"}, Usage: "option of the driver (`KEY=VALUE`)"},
 			&cli.StringFlag{Name: "name", Hidden: true},
-		},
+		}, refusedFlags("volume create")...),
 		Action: func(c *cli.Context) error {
+			if err := refuse(c); err != nil {
+				return err
+			}
 			if err := atMost(c, 1); err != nil {
 				return err
 			}
@@ -92,13 +95,15 @@ func volumeList() *cli.Command {
 		Name:    "ls",
 		Aliases: []string{"list"},
 		Usage:   "list volumes",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "cluster", Hidden: true},
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: "keep volumes that match `KEY=VALUE`"},
 			&cli.StringFlag{Name: "format", Usage: "table, json or a Go template"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print names only"},
-		},
+		}, refusedFlags("volume ls")...),
 		Action: func(c *cli.Context) error {
+			if err := refuse(c); err != nil {
+				return err
+			}
 			if err := exactly(c, 0); err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -305,11 +306,13 @@ func inspectConfig(c *Container) InspectConfig {
 	if hostname == "" {
 		hostname = c.ID[:12]
 	}
-	attached := !c.Host.Detached
+	attached := func(name string) bool {
+		return !c.Host.Detached && (len(c.Host.Attach) == 0 || slices.Contains(c.Host.Attach, name))
+	}
 	return InspectConfig{
 		Hostname: hostname, Domainname: c.Host.Domainname, User: c.Process.User,
-		AttachStdin: attached && c.Process.Stdin, AttachStdout: attached, AttachStderr: attached,
-		ExposedPorts: exposedPorts(c), Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached && c.Process.Stdin,
+		AttachStdin: attached("stdin") && c.Process.Stdin, AttachStdout: attached("stdout"), AttachStderr: attached("stderr"),
+		ExposedPorts: exposedPorts(c), Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached("stdin") && c.Process.Stdin,
 		Env: c.Process.Env, Cmd: c.Process.Cmd, Healthcheck: c.Host.Health, Image: c.Image.Reference,
 		Volumes: c.Image.Config.Volumes, WorkingDir: c.Process.WorkDir, Entrypoint: c.Process.Entrypoint,
 		Labels: c.Host.Labels, StopSignal: c.Host.StopSignal, StopTimeout: c.Host.StopTimeout,

@@ -180,6 +180,10 @@ func (e *Engine) register(r RunRequest, record *image.Record, config *state.Conf
 	config.Image = state.Image{
 		ID: record.ID, Reference: r.Image, Digest: record.Digest, Layers: record.Layers, Config: record.Config,
 	}
+	var err error
+	if r.Mounts.Inherited, err = e.inherit(r.Host.VolumesFrom); err != nil {
+		return err
+	}
 	if err := merge(r, &record.Config, config); err != nil {
 		return err
 	}
@@ -221,6 +225,22 @@ func (e *Engine) name(wanted string, config *state.Config) error {
 			return err
 		}
 	}
+}
+
+// inherit reads the mounts of the containers that --volumes-from names.
+func (e *Engine) inherit(specs []string) (mounts []mount.Mount, err error) {
+	for _, spec := range specs {
+		name, options, err := mount.ParseVolumesFrom(spec)
+		if err != nil {
+			return nil, err
+		}
+		from, err := e.Container(name)
+		if err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, mount.Inherit(name, options, from.Host.Mounts)...)
+	}
+	return mounts, nil
 }
 
 func merge(r RunRequest, from *image.Config, config *state.Config) error {
