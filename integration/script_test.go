@@ -25,7 +25,7 @@ func TestRoot(t *testing.T) {
 		"strangers",
 		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
 		"cp_race", "commit",
-		"bypass", "bypass_inside", "bypass_attack", "bypass_ipv6"})
+		"bypass", "bypass_ports", "bypass_inside", "bypass_attack", "bypass_ipv6"})
 }
 
 func runScripts(t *testing.T, mode string, names []string) {

@@ -11,6 +11,7 @@ import (
 	"bryo/internal/state"
 	"bryo/network"
 	"bryo/network/bypass"
+	"bryo/network/port"
 	"bryo/network/stack"
 	"bryo/seccomp"
 )
@@ -19,6 +20,9 @@ import (
 func (s *supervisor) bypassing() seccomp.Bypass {
 	for _, n := range s.config.Host.Networks {
 		if n.Name == state.NetworkBypass {
+			if len(s.config.Host.Publish) > 0 {
+				return seccomp.BypassOn | seccomp.BypassNames
+			}
 			return seccomp.BypassOn
 		}
 	}
@@ -27,9 +31,9 @@ func (s *supervisor) bypassing() seccomp.Bypass {
 
 // startBypass starts the handler of the container's calls on sockets, beside the
 // network that takes what it leaves inside.
-func (w *wires) startBypass(namespace *os.File, n state.Network, a network.Attachment) error {
+func (s *supervisor) startBypass(namespace *os.File, n state.Network, a network.Attachment) (*bypass.Handler, error) {
 	if err := seccomp.BypassSupported(); err != nil {
-		return fmt.Errorf("network %s: %w", n.Name, err)
+		return nil, fmt.Errorf("network %s: %w", n.Name, err)
 	}
 	cfg := bypass.Config{
 		Namespace: namespace,
@@ -40,8 +44,23 @@ func (w *wires) startBypass(namespace *os.File, n state.Network, a network.Attac
 		cfg.Gateways = a.Gateways()
 	}
 	var err error
-	w.bypass, err = bypass.New(cfg)
-	return err
+	if cfg.Ports, err = reserved(s.ports); err != nil {
+		return nil, err
+	}
+	return bypass.New(cfg)
+}
+
+// reserved are the published ports, each with a descriptor for the handler: they
+// outlive it when the container is started again.
+func reserved(set *port.Set) (list []bypass.Port, err error) {
+	for _, s := range set.Sockets() {
+		p := bypass.Port{Container: s.Port, Host: netip.AddrPortFrom(s.HostIP, s.First)}
+		if p.Reserved, err = unix.FcntlInt(uintptr(s.FD), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			return nil, fmt.Errorf("publish %s: %w", s.Host(), err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 func addresses(prefixes []netip.Prefix) (list []netip.Addr) {

@@ -133,7 +133,7 @@ func (s *supervisor) attach(w *wires, namespace *os.File) error {
 		}
 		w.attached = append(w.attached, attachment{n.Name, a})
 		if n.Name == state.NetworkBypass {
-			if err := w.startBypass(namespace, n, a); err != nil {
+			if w.bypass, err = s.startBypass(namespace, n, a); err != nil {
 				return err
 			}
 		}
@@ -240,7 +240,11 @@ func (s *supervisor) openPorts() (err error) {
 	if h.Network == state.NetworkHost || h.Network == state.NetworkNone {
 		return nil
 	}
-	s.ports, err = port.Open(h.Publish, s.status.Ports)
+	open := port.Open
+	if s.bypassing() != 0 {
+		open = port.Reserve
+	}
+	s.ports, err = open(h.Publish, s.status.Ports)
 	return err
 }
 

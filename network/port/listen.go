@@ -15,6 +15,7 @@ import (
 type Set struct {
 	list    []*listener
 	serving *serving // nil while the container does not run
+	silent  bool     // see Reserve
 }
 
 // listener is one socket of the host.
@@ -30,8 +31,9 @@ const queue = 4096
 // Open listens on everything, or on nothing: the error names the port and the
 // cure, and nothing of the others stays. A port that the kernel is to choose is
 // again the one of before, the ports of the last run, if nobody else has it now.
-func Open(mappings, before []Mapping) (*Set, error) {
-	s := &Set{}
+func Open(mappings, before []Mapping) (*Set, error) { return (&Set{}).openAll(mappings, before) }
+
+func (s *Set) openAll(mappings, before []Mapping) (*Set, error) {
 	for _, m := range mappings {
 		if m.First == 0 && s.again(m, before) {
 			continue
@@ -82,20 +84,20 @@ func (s *Set) open(m Mapping) error {
 // openAt opens one port on the mapping's address, or on both families' all.
 func (s *Set) openAt(m Mapping, n uint16) error {
 	if m.HostIP.IsValid() {
-		l, err := listen(m, m.HostIP, n)
+		l, err := s.listen(m, m.HostIP, n)
 		if err == nil {
 			s.list = append(s.list, l)
 		}
 		return err
 	}
-	four, err4 := listen(m, netip.IPv4Unspecified(), n)
+	four, err4 := s.listen(m, netip.IPv4Unspecified(), n)
 	if err4 != nil && !noFamily(err4) {
 		return err4
 	}
 	if four != nil {
 		n = four.mapping.First
 	}
-	six, err6 := listen(m, netip.IPv6Unspecified(), n)
+	six, err6 := s.listen(m, netip.IPv6Unspecified(), n)
 	if err6 != nil && (four == nil || !noFamily(err6)) {
 		if four != nil {
 			unix.Close(four.fd)
@@ -115,7 +117,7 @@ func noFamily(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
 }
 
-func listen(m Mapping, ip netip.Addr, n uint16) (*listener, error) {
+func (s *Set) listen(m Mapping, ip netip.Addr, n uint16) (*listener, error) {
 	domain, kind := unix.AF_INET, unix.SOCK_STREAM
 	if ip.Is6() {
 		domain = unix.AF_INET6
@@ -127,7 +129,11 @@ func listen(m Mapping, ip netip.Addr, n uint16) (*listener, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := bind(fd, domain, kind, netip.AddrPortFrom(ip, n)); err != nil {
+	take := bind
+	if s.silent && kind == unix.SOCK_STREAM {
+		take = reserve
+	}
+	if err := take(fd, domain, kind, netip.AddrPortFrom(ip, n)); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}

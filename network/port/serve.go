@@ -46,6 +46,9 @@ func (s *Set) Serve(t Target) error {
 	now := &serving{relays: map[*relay]bool{}}
 	s.serving = now
 	for _, l := range s.list {
+		if s.silent && l.mapping.Protocol != UDP {
+			continue
+		}
 		if err := now.begin(l, t); err != nil {
 			s.Pause()
 			return fmt.Errorf("publish %s/%s: %w", l.mapping.Host(), l.mapping.Protocol, err)
