@@ -104,9 +104,13 @@ lint: $(LASTSTAGE) ## gofmt, go vet, staticcheck
 install: build ## copy ./bryo to DESTDIR/PREFIX/bin
 	install -D -m 0755 bryo $(DESTDIR)$(PREFIX)/bin/bryo
 
+.PHONY: man
+man: build ## write the manual pages to ./man
+	./bryo man man
+
 .PHONY: clean
 clean: ## remove what the build made
-	rm -f bryo sandbox/laststage/bin/laststage-*
+	rm -rf bryo man sandbox/laststage/bin/laststage-*
 
 .PHONY: help
 help: ## this list

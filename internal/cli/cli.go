@@ -43,7 +43,7 @@ func newApp(args []string) *cli.App {
 	cli.HelpPrinter = printHelp
 	app := &cli.App{
 		Name:                      "bryo",
-		Usage:                     "run containers without root, daemon or helper programs",
+		Usage:                     appUsage,
 		HideVersion:               true,
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
@@ -51,11 +51,7 @@ func newApp(args []string) *cli.App {
 		ErrWriter:                 os.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err.Error()) },
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "root", Usage: "data `DIR` instead of ~/.local/share/bryo", EnvVars: []string{"BRYO_ROOT"}},
-			&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "say more on stderr"},
-			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
-		},
+		Flags:                     globalFlags(),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				fmt.Fprintf(c.App.Writer, "bryo version %s, build %s\n", version, commit)
@@ -82,6 +78,16 @@ func newApp(args []string) *cli.App {
 		prepare(c)
 	}
 	return app
+}
+
+const appUsage = "run containers without root, daemon or helper programs"
+
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "root", Usage: "data `DIR` instead of ~/.local/share/bryo", EnvVars: []string{"BRYO_ROOT"}},
+		&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "say more on stderr"},
+		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
+	}
 }
 
 func prepare(c *cli.Command) {
@@ -193,6 +199,7 @@ func verbs() []definition {
 	return []definition{
 		{"attach", attachCommand},
 		{"commit", commitCommand},
+		{"completion", completionCommand},
 		{"container", containerCommand},
 		{"cp", copyCommand},
 		{"create", createCommand},
@@ -216,6 +223,7 @@ func verbs() []definition {
 		{"logs", logsCommand},
 		{"manifest", manifestCommand},
 		{"network", networkCommand},
+		{"man", manCommand},
 		{"pause", func() *cli.Command { return pauseCommand(true) }},
 		{"port", portCommand},
 		{"ps", func() *cli.Command { return psCommand("ps") }},
@@ -243,6 +251,9 @@ func verbs() []definition {
 }
 
 func verbNamed(name string) func() *cli.Command {
+	if name == completeVerb {
+		return completeCommand
+	}
 	for _, v := range verbs() {
 		if v.name == name {
 			return v.define
