@@ -17,9 +17,11 @@ import (
 // that a start needs, now or after a restart. It is written once, at creation,
 // to config.json in the container's directory.
 type Config struct {
-	ID      string    `json:"id"` // 64 hex digits
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
+	ID   string `json:"id"` // 64 hex digits
+	Name string `json:"name"`
+	// Renaming is a second name that may be its: a rename is at work, or was cut.
+	Renaming string    `json:"renaming,omitempty"`
+	Created  time.Time `json:"created"`
 	// Creator is the process that made the container; until a supervisor is
 	// there, the container is being started only while it lives.
 	Creator linux.ProcessRef `json:"creator"`

@@ -96,45 +96,6 @@ func (d Dir) Create(c *Config) (err error) {
 	return nil
 }
 
-// takeName claims a name by a symbolic link that holds the id: symlink(2) fails
-// when it exists, so two creators cannot both win.
-func (d Dir) takeName(name, id string) error {
-	link := filepath.Join(d.names(), name)
-	for range 8 {
-		err := os.Symlink(id, link)
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		holder, err := os.Readlink(link)
-		if err != nil {
-			continue // gone meanwhile
-		}
-		if _, err := os.Stat(filepath.Join(d.Path(holder), "config.json")); err == nil {
-			return fmt.Errorf("%w: the container name %q is already in use by container %q", ErrNameTaken, name, holder)
-		}
-		os.Remove(link) // left by a container that is gone
-	}
-	return fmt.Errorf("%w: %q", ErrNameTaken, name)
-}
-
-// Release frees the name of a container, if it still is its.
-func (d Dir) Release(name, id string) {
-	link := filepath.Join(d.names(), name)
-	if holder, err := os.Readlink(link); err == nil && holder == id {
-		os.Remove(link)
-	}
-}
-
-// releaseAll frees the names of a container whose config cannot say them.
-func (d Dir) releaseAll(id string) {
-	names, _ := d.Names()
-	for name, holder := range names {
-		if holder == id {
-			d.Release(name, id)
-		}
-	}
-}
-
 // ephemeral is the marker of a --rm container, and of one that is being made: one
 // listing finds those that a kill -9 left behind.
 func (d Dir) ephemeral(id string) string { return filepath.Join(d.root, "ephemeral", id) }
@@ -147,11 +108,7 @@ func (d Dir) withdrawn(id string) string { return d.ephemeral(id) + ".removed" }
 // gets to it, the marker leads the next sweep there. It returns where the
 // directory is now.
 func (d Dir) Withdraw(id, name string) (string, error) {
-	if name != "" {
-		d.Release(name, id)
-	} else {
-		d.releaseAll(id)
-	}
+	d.releaseNames(id, name)
 	if err := os.Rename(d.Path(id), d.withdrawn(id)); err != nil {
 		return "", fmt.Errorf("remove container %s: %w", short(id), err)
 	}
@@ -165,11 +122,7 @@ func (d Dir) Delete(id, name string) error {
 	if id == "" || id == "." || id == ".." || strings.ContainsRune(id, '/') {
 		return fmt.Errorf("remove container %q: not an id", id) // it would be all of them
 	}
-	if name != "" {
-		d.Release(name, id)
-	} else {
-		d.releaseAll(id)
-	}
+	d.releaseNames(id, name)
 	for _, dir := range []string{d.Path(id), d.withdrawn(id)} {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove container %s: %w", short(id), err)
@@ -228,23 +181,6 @@ func (d Dir) Sweep() {
 			d.Announce(c, "destroy")
 		}
 	}
-}
-
-// Rename gives a container another name. The new one is taken first: there is no
-// moment without a name.
-func (d Dir) Rename(c *Config, name string) error {
-	if err := d.takeName(name, c.ID); err != nil {
-		return err
-	}
-	old := c.Name
-	c.Name = name
-	if err := writeJSON(filepath.Join(d.Path(c.ID), "config.json"), c); err != nil {
-		c.Name = old
-		d.Release(name, c.ID)
-		return fmt.Errorf("rename container %s: %w", old, err)
-	}
-	d.Release(old, c.ID)
-	return nil
 }
 
 // Save replaces the config of a container, for `update`.

@@ -191,3 +191,52 @@ func TestDeleteTakesOneContainer(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCutRename: whoever is killed at any step of a rename leaves a container
+// with its name, and no name that nobody frees.
+func TestCutRename(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		config, linkNew bool // the config has the new name; the new link is there
+		linkOld         bool
+	}{
+		{"said", false, false, true}, {"taken", false, true, true}, {"written", true, true, true}, {"released", true, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := Open(t.TempDir())
+			c := &Config{ID: NewID(), Name: "old", Renaming: "new"}
+			if err := d.Create(c); err != nil {
+				t.Fatal(err)
+			}
+			if test.config {
+				c.Name, c.Renaming = "new", "old"
+			}
+			if err := d.Save(c); err != nil {
+				t.Fatal(err)
+			}
+			if test.linkNew {
+				os.Symlink(c.ID, filepath.Join(d.names(), "new"))
+			}
+			if !test.linkOld {
+				os.Remove(filepath.Join(d.names(), "old"))
+			}
+			if id, err := d.Find(c.Name); id != c.ID {
+				t.Fatalf("find %s: %v", c.Name, err)
+			}
+			other := &Config{ID: NewID(), Name: c.Name}
+			if err := d.Create(other); !errors.Is(err, ErrNameTaken) {
+				t.Errorf("its name was given away: %v", err)
+			}
+			other.Name = c.Renaming
+			if err := d.Create(other); err != nil {
+				t.Errorf("the second name stays taken: %v", err)
+			}
+			if err := d.Delete(c.ID, c.Name); err != nil {
+				t.Fatal(err)
+			}
+			if names, _ := d.Names(); len(names) != 1 || names[other.Name] != other.ID {
+				t.Errorf("names %v", names)
+			}
+		})
+	}
+}
