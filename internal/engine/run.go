@@ -16,6 +16,7 @@ import (
 	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
+	"bryo/rootfs/reference"
 	"bryo/rootfs/volume"
 )
 
@@ -137,9 +138,17 @@ func (e *Engine) Image(ctx context.Context, r RunRequest) (*image.Record, error)
 		return nil, fmt.Errorf("no such image: %s (--pull never)", r.Image)
 	}
 	if !r.Quiet {
-		fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", r.Image)
+		fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", familiar(r.Image))
 	}
 	return e.pullRecord(ctx, r)
+}
+
+// familiar is a name as docker shows it, with its tag.
+func familiar(name string) string {
+	if ref, err := reference.Parse(name); err == nil {
+		return ref.Familiar()
+	}
+	return name
 }
 
 // StoredImage finds an image that is in the store; image.ErrNotFound otherwise.
