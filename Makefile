@@ -93,6 +93,10 @@ bench: build ## start-up time against podman, crun, runc and bwrap, interleaved
 bench-pull: build ## pull and save against podman and skopeo, and their trees entry by entry
 	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./integration/bench/pull $(BENCHFLAGS)
 
+.PHONY: bench-network
+bench-network: build ## throughput, latency, rate, published ports, start and memory against slirp4netns, pasta and RootlessKit
+	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./network/bench $(BENCHFLAGS)
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .PHONY: lint
 lint: $(LASTSTAGE) ## gofmt, go vet, staticcheck

@@ -76,12 +76,15 @@ func talk(a []string) error {
 // peer answers on a port, TCP and UDP, IPv4 and IPv6, with the address that it
 // sees at the other end.
 func peer(a []string) error {
-	port := a[0]
-	tcp, err := net.Listen("tcp", ":"+port)
+	port, family := a[0], ""
+	if len(a) > 1 {
+		family = a[1] // 4 or 6 only
+	}
+	tcp, err := net.Listen("tcp"+family, ":"+port)
 	if err != nil {
 		return err
 	}
-	udp, err := net.ListenPacket("udp", ":"+port)
+	udp, err := net.ListenPacket("udp"+family, ":"+port)
 	if err != nil {
 		return err
 	}
@@ -190,4 +193,13 @@ func connects(a []string) error {
 	}
 	fmt.Println("done", n)
 	return nil
+}
+
+// asks sends N DNS questions for a name to HOST:PORT.
+func asks(a []string) error {
+	n, err := strconv.Atoi(a[2])
+	if err != nil {
+		return err
+	}
+	return questions(a[0], a[1], n)
 }

@@ -1,10 +1,12 @@
 // Command bench measures bryo's networking beside slirp4netns, pasta and
 // RootlessKit in one interleaved run, with host loopback as the limit.
 //
-//	go run ./network/bench [-rounds 3] [-seconds 5] [-only bryo,pasta]
+//	make bench-network
+//	go run ./network/bench [-rounds 3] [-seconds 5] [-only bryo,pasta] [-metric publish]
 //
-// The program starts itself again in a user and network namespace of its own,
-// which plays the host; nothing leaves that namespace. Start reading at
+// The first table is made in a user and network namespace of its own, which plays
+// the host: nothing leaves it. Published ports are measured on the real host's
+// loopback, and the start with the real binary (BRYO_BIN). Start reading at
 // measure. It leaves out what needs real hardware: no figure here says
 // anything about a real network card.
 package main
@@ -25,12 +27,14 @@ func main() {
 // theirs in the first argument.
 func run(args []string) error {
 	if len(args) == 0 || args[0][0] == '-' {
-		return enterWorld(args)
+		return all(args)
 	}
 	role, args := args[0], args[1:]
 	switch role {
 	case "world":
 		return world(args)
+	case "publisher":
+		return publish(args)
 	case "pause":
 		return pause()
 	case "supervisor":
@@ -43,4 +47,25 @@ func run(args []string) error {
 		return connect(args)
 	}
 	return fmt.Errorf("unknown role %s", role)
+}
+
+// all prints three tables: from the container out, published ports, and what the
+// default network adds to a start.
+func all(args []string) error {
+	flags := options()
+	if err := flags.set.Parse(args); err != nil {
+		return err
+	}
+	if err := enterWorld(args); err != nil {
+		return err
+	}
+	if flags.wants("publish") {
+		if err := measurePublished(*flags.only, *flags.rounds, *flags.seconds); err != nil {
+			return err
+		}
+	}
+	if !flags.wants("start") {
+		return nil
+	}
+	return measureStart(7 * *flags.rounds)
 }

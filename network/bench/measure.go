@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -19,14 +18,35 @@ type metric struct {
 	measure    func(container int) (float64, error)
 }
 
+// choices are the command line.
+type choices struct {
+	set             *flag.FlagSet
+	rounds, seconds *int
+	only, what      *string
+}
+
+func options() choices {
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	return choices{
+		set: set, rounds: set.Int("rounds", 3, "interleaved rounds; the tables show medians"),
+		seconds: set.Int("seconds", 5, "length of each throughput run"),
+		only:    set.String("only", "", "comma-separated peers"),
+		what:    set.String("metric", "", "comma-separated metrics; publish and start stand for the other tables"),
+	}
+}
+
+func (c choices) wants(metric string) bool {
+	return *c.what == "" || slices.Contains(strings.Split(*c.what, ","), metric)
+}
+
 func world(args []string) error {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 3, "interleaved rounds; the table shows medians")
-	seconds := flags.Int("seconds", 5, "length of each throughput run")
-	only := flags.String("only", "", "comma-separated peers")
-	what := flags.String("metric", "", "comma-separated metrics")
-	if err := flags.Parse(args); err != nil {
+	o := options()
+	if err := o.set.Parse(args); err != nil {
 		return err
+	}
+	rounds, seconds, only, what := o.rounds, o.seconds, o.only, o.what
+	if *what == "publish" || *what == "start" {
+		return nil
 	}
 	if err := buildHost(); err != nil {
 		return err
@@ -135,17 +155,7 @@ func throughput(seconds int, reverse bool) func(int) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		var report struct {
-			End struct {
-				Received struct {
-					Bits float64 `json:"bits_per_second"`
-				} `json:"sum_received"`
-			}
-		}
-		if err := json.Unmarshal([]byte(out), &report); err != nil {
-			return 0, err
-		}
-		return report.End.Received.Bits / 1e9, nil
+		return received([]byte(out))
 	}
 }
 

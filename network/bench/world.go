@@ -89,8 +89,8 @@ func child(flags uintptr, args ...string) (*exec.Cmd, string, error) {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL}
 	if flags&syscall.CLONE_NEWUSER != 0 {
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{Size: 1}}
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
 	cmd.Stderr = os.Stderr
 	if _, err := cmd.StdinPipe(); err != nil {

@@ -161,7 +161,7 @@ func Index(name string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find link %q: %w", name, err)
 	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("find link %s: %w", name, err)
 	}

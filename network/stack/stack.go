@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -102,7 +103,21 @@ func Serve(cfg Config, fd int) (*Stack, error) {
 		unix.Close(s.dev.fd)
 		return nil, err
 	}
-	go s.run()
+	confined := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread has no rights left
+		if err := confine(); err != nil {
+			confined <- err
+			return
+		}
+		close(confined)
+		s.run()
+	}()
+	if err := <-confined; err != nil {
+		s.loop.close()
+		unix.Close(s.dev.fd)
+		return nil, err
+	}
 	return s, nil
 }
 
