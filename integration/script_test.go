@@ -24,7 +24,7 @@ func TestRoot(t *testing.T) {
 	runScripts(t, modeRoot, []string{"hello", "doctor", "cp", "pull_kinds", "images", "load", "login", "run_binds", "run_caps", "run_exit",
 		"strangers", "kill_verbs",
 		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
-		"cp_race", "commit",
+		"cp_race", "commit", "push",
 		"bypass", "bypass_ports", "bypass_inside", "bypass_attack", "bypass_ipv6"})
 }
 

@@ -350,3 +350,27 @@ func (s *session) putManifest(ctx context.Context, id string, kind types.MediaTy
 	}
 	return digest, nil
 }
+
+// Offer asks for blobs that are not here to be sent: it returns those that the
+// registry neither has in ref's repository nor takes from o.MountFrom.
+func Offer(ctx context.Context, ref reference.Reference, blobs []v1.Hash, o Options) (missing map[v1.Hash]bool, err error) {
+	o, ref = o.withDefaults(), tagged(ref)
+	missing = map[v1.Hash]bool{}
+	err = o.onOrigin(ctx, ref, "pull,push", func(s *session) error {
+		s.auth.mount = o.MountFrom
+		for _, digest := range blobs {
+			found, err := s.hasBlob(ctx, digest.String())
+			if err == nil && !found {
+				found, err = s.mountBlob(ctx, digest.String())
+			}
+			if err != nil {
+				return err
+			}
+			if !found {
+				missing[digest] = true
+			}
+		}
+		return nil
+	})
+	return missing, err
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 
 	"bryo/internal/images"
 	"bryo/internal/linux"
@@ -192,18 +193,28 @@ func (r *role) pushOne(ctx context.Context, ref reference.Reference, a images.Pu
 	if err != nil {
 		return "", fmt.Errorf("an image does not exist locally with the tag: %s", ref.FamiliarName())
 	}
+	_, found, err := r.store.Image(ref.String(), a.Platform)
+	if err != nil {
+		return "", err
+	}
 	view := progress.New(progress.Options{Out: os.Stdout, Terminal: os.Stderr, Quiet: a.Quiet})
 	defer view.Close()
 	view.Pushing(ref)
-	digest, err := registry.Push(ctx, ref, img, registry.Options{Platform: a.Platform, PartialDir: r.partialDir(), Progress: view})
+	o := registry.Options{Platform: a.Platform, PartialDir: r.partialDir(), Progress: view, MountFrom: r.neighbours(ref, found)}
+	out, err := r.prepare(ctx, img, found, ref, o)
 	if err != nil {
 		return "", err
 	}
-	manifest, err := img.RawManifest()
+	defer out.close()
+	sent, err := partial.CompressedToImage(out)
 	if err != nil {
 		return "", err
 	}
-	view.Pushed(ref, digest, int64(len(manifest)))
+	digest, err := registry.Push(ctx, ref, sent, o)
+	if err != nil {
+		return "", err
+	}
+	view.Pushed(ref, digest, int64(len(out.manifest)))
 	return digest.String(), nil
 }
 
