@@ -12,9 +12,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"bryo/rootfs/store/decompress/gunzip"
 )
 
 // Kind is a form of compression.
@@ -73,7 +74,7 @@ func Reader(source io.Reader) (io.ReadCloser, Kind, error) {
 func open(kind Kind, source *bufio.Reader) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
-		return gzip.NewReader(source)
+		return gunzip.NewReader(source)
 	case Zstd:
 		decoder, err := zstd.NewReader(source, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1))
 		if err != nil {
