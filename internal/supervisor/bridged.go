@@ -268,3 +268,26 @@ func (s *supervisor) copyEtc(peer string) error {
 	files := etc.Files{Hosts: read("hosts"), ResolvConf: read("resolv.conf"), Hostname: []byte(hostname(s.config) + "\n")}
 	return files.Write(s.etcDir())
 }
+
+// hostGateway is the address that stands for the host.
+func (w *wires) hostGateway() netip.Addr {
+	for _, a := range w.attached {
+		if p, ok := a.Attachment.(*bridge.Place); ok {
+			if p.HostGateway().IsValid() {
+				return p.HostGateway()
+			}
+		} else if g := a.Gateways(); len(g) > 0 {
+			return g[0]
+		}
+	}
+	return netip.Addr{}
+}
+
+func wantsHost(entries []string) bool {
+	for _, entry := range entries {
+		if _, ip, err := etc.ParseAddHost(entry); err == nil && ip == etc.HostGateway {
+			return true
+		}
+	}
+	return false
+}

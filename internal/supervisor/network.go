@@ -293,10 +293,8 @@ func (s *supervisor) writeEtc() error {
 		for _, p := range e.Addresses {
 			o.Addresses = append(o.Addresses, p.Addr())
 		}
-		if !o.HostGateway.IsValid() && len(e.Gateways) > 0 {
-			o.HostGateway = e.Gateways[0]
-		}
 	}
+	o.HostGateway = s.wires.hostGateway()
 	var defined bool
 	if o.Nameservers, defined = s.wires.nameservers(); defined {
 		// --dns is for the network's own server to ask: it knows the containers. A
@@ -310,6 +308,9 @@ func (s *supervisor) writeEtc() error {
 	}
 	if shares == etc.Host {
 		o.HostGateway = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	if defined && !o.HostGateway.IsValid() && wantsHost(o.AddHosts) {
+		return fmt.Errorf("host-gateway: network %s keeps the host's loopback away: make it with -o %s=true", c.Host.Network, bridge.OptionHost)
 	}
 	files, err := etc.Make(o, host)
 	if err != nil {

@@ -49,6 +49,11 @@ const (
 	OptionMTU    = "com.docker.network.driver.mtu"
 	OptionPrefix = "com.docker.network.container_iface_prefix"
 	OptionICC    = "com.docker.network.bridge.enable_icc"
+	// OptionHost lets containers reach the host's loopback as 192.0.0.8, the
+	// address of host-gateway; OptionMetadata opens link-local and cloud metadata
+	// addresses.
+	OptionHost     = "bryo.host-loopback"
+	OptionMetadata = "bryo.metadata"
 )
 
 // MTU of the network's links.
@@ -63,6 +68,14 @@ func (c *Config) MTU() int {
 func (c *Config) silent() bool {
 	on, err := strconv.ParseBool(c.Options[OptionICC])
 	return err == nil && !on
+}
+
+// HostLoopback: the network's containers reach the host's loopback.
+func (c *Config) HostLoopback() bool { return c.on(OptionHost) }
+
+func (c *Config) on(option string) bool {
+	on, _ := strconv.ParseBool(c.Options[option])
+	return on
 }
 
 // LinkPrefix is how links are called in containers, followed by a number.
@@ -207,9 +220,11 @@ func checkOptions(options map[string]string) error {
 			return fmt.Errorf("option %s=%s: not a number from 68 to 65535", OptionMTU, text)
 		}
 	}
-	if text, ok := options[OptionICC]; ok {
-		if _, err := strconv.ParseBool(text); err != nil {
-			return fmt.Errorf("option %s=%s: not true or false", OptionICC, text)
+	for _, name := range []string{OptionICC, OptionHost, OptionMetadata} {
+		if text, ok := options[name]; ok {
+			if _, err := strconv.ParseBool(text); err != nil {
+				return fmt.Errorf("option %s=%s: not true or false", name, text)
+			}
 		}
 	}
 	if p, ok := options[OptionPrefix]; ok && (p == "" || len(p) > 10 || CheckName(p) != nil) {

@@ -78,6 +78,7 @@ type Attached struct {
 	MTU       int            `json:"mtu"`
 	Link      string         `json:"link"`
 	Internal  bool           `json:"internal,omitempty"` // the gateway leads nowhere
+	Host      netip.Addr     `json:"host,omitzero"`      // stands for the host's loopback
 	Warning   string         `json:"warning,omitempty"`
 }
 

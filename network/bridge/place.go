@@ -193,6 +193,9 @@ func (p *Place) Close() error {
 // Internal networks have no way out.
 func (p *Place) Internal() bool { return p.got.Internal }
 
+// HostGateway stands for the host's loopback; invalid: that cannot be reached.
+func (p *Place) HostGateway() netip.Addr { return p.got.Host }
+
 // MAC is the hardware address of the device.
 func (p *Place) MAC() string { return p.got.MAC }
 

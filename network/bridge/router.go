@@ -223,6 +223,7 @@ func routerSettings() {
 // uplinkConfig is the stack behind the router.
 func uplinkConfig(c *Config) stack.Config {
 	cfg := stack.Config{Device: uplinkName, MTU: c.MTU(), Router: true}
+	cfg.Policy = stack.Policy{HostLoopback: c.HostLoopback(), Metadata: c.on(OptionMetadata)}
 	for _, s := range c.Subnets {
 		cfg.Addresses, cfg.Gateways = append(cfg.Addresses, s.Prefix), append(cfg.Gateways, s.Gateway)
 	}

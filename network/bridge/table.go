@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"bryo/network/stack"
 )
 
 // endpoint is one container on the network.
@@ -250,6 +252,11 @@ func (t *table) describe(e *endpoint, warning string) *Attached {
 	a := &Attached{
 		Addresses: e.addresses, MAC: e.mac.String(), MTU: t.config.MTU(), Link: e.request.Link,
 		Internal: t.config.Internal, Warning: warning,
+	}
+	if t.config.HostLoopback() && !t.config.Internal {
+		if a.Host = stack.RouterHost4; !t.config.IPv4 {
+			a.Host = stack.RouterHost6
+		}
 	}
 	for _, p := range e.addresses {
 		s, _ := t.config.Find(p.Addr())

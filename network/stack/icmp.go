@@ -139,7 +139,7 @@ func (s *Stack) echo(from, local netip.Addr, request []byte) {
 // net.ipv4.ping_group_range. Where it is not, a datagram to a port that
 // nobody uses serves: "port unreachable" is an answer, too.
 func (s *Stack) openEcho(p *packet, k key) *flow {
-	to, ok := s.destination(p.dst, s.gateway(p.src))
+	to, ok := s.destination(p.dst, s.standIn(p.src))
 	if !ok {
 		s.quote(p.proto, p.dst, p.src, whyProhibited, p.body[:echoLen])
 		return nil

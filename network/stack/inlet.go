@@ -138,10 +138,17 @@ func (s *Stack) standIn(local netip.Addr) netip.Addr {
 	case !s.cfg.Router:
 		return s.gateway(local)
 	case local.Is4():
-		return netip.AddrFrom4([4]byte{192, 0, 0, 8}) // the dummy address, RFC 7600
+		return RouterHost4
 	}
-	return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x62, 2: 0x72, 3: 0x79, 4: 0x6f, 15: 0x08})
+	return RouterHost6
 }
+
+// RouterHost4 and RouterHost6 stand for the host where a router is in between: the
+// dummy address of RFC 7600, and one of a local network that nobody has.
+var (
+	RouterHost4 = netip.AddrFrom4([4]byte{192, 0, 0, 8})
+	RouterHost6 = netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x62, 2: 0x72, 3: 0x79, 4: 0x6f, 15: 0x08})
+)
 
 func (in *inlet) recv(r *backway) (int, unix.Errno) {
 	b := &in.s.in

@@ -190,7 +190,7 @@ func (s *Stack) route(a, from netip.Addr, port uint16) (netip.AddrPort, bool) {
 	if a == gateway && port == dnsPort {
 		return s.dns.current(), true
 	}
-	to, ok := s.destination(a, gateway)
+	to, ok := s.destination(a, s.standIn(from))
 	if s.port != 0 {
 		port = s.port
 	}
