@@ -243,7 +243,9 @@ func (h *helper) converse(c conn) {
 		case m.Serve != nil:
 			answer = h.open(mine, *m.Serve, files)
 		case m.Stop != 0 && mine != nil:
+			h.mu.Lock()
 			mine.stop(m.Stop)
+			h.mu.Unlock()
 		case m.Names != nil:
 			h.rename(mine, *m.Names)
 		case m.Detach:
@@ -274,6 +276,11 @@ func (h *helper) attach(r Request, files []*os.File) (*endpoint, message) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	// The last supervisor of this container has ended or is about to, and has not
+	// hung up yet: its place is the new one's.
+	if old := h.table.of(r.ID); old != nil {
+		h.unplug(old)
+	}
 	e, err := h.table.add(r)
 	if err != nil {
 		return nil, message{Failed: err.Error()}
@@ -288,7 +295,9 @@ func (h *helper) attach(r Request, files []*os.File) (*endpoint, message) {
 // open brings what arrives at a socket of the host to the container. It comes in by
 // the way that leads out, so that the answers find back.
 func (h *helper) open(e *endpoint, in Inlet, files []*os.File) message {
-	if e == nil || len(files) != 1 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e == nil || h.table.of(e.request.ID) != e || len(files) != 1 {
 		return message{Failed: "publish port: not attached"}
 	}
 	if h.uplink == nil {
@@ -339,6 +348,14 @@ func (h *helper) drop(e *endpoint) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.unplug(e)
+}
+
+// unplug is called with the lock held; of an endpoint that is gone it does nothing.
+func (h *helper) unplug(e *endpoint) {
+	if h.table.of(e.request.ID) != e {
+		return
+	}
 	for id := range e.inlets {
 		e.stop(id)
 	}

@@ -88,13 +88,18 @@ func (e *endpoint) names() []string {
 	return out
 }
 
-// add gives a container its addresses, one of each family.
-func (t *table) add(r Request) (*endpoint, error) {
+// of finds a container's endpoint.
+func (t *table) of(id string) *endpoint {
 	for _, e := range t.endpoints {
-		if e.request.ID == r.ID {
-			return nil, fmt.Errorf("endpoint with name %s already exists in network %s", r.Name, t.config.Name)
+		if e.request.ID == id {
+			return e
 		}
 	}
+	return nil
+}
+
+// add gives a container its addresses, one of each family.
+func (t *table) add(r Request) (*endpoint, error) {
 	if r.Link == "" || len(r.Link) > 15 {
 		return nil, errors.New("attach: no name for the device")
 	}
