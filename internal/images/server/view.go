@@ -123,6 +123,11 @@ func scratchSpace(dir string) (string, error) {
 func mountLayers(c *state.Config, dir, scratch, root string, writable bool) error {
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	layers := c.Image.Layers
+	own := filepath.Join(dir, "root")
+	if entries, err := os.ReadDir(own); err == nil && len(entries) > 0 {
+		// A host without overlay: the container's root is a directory of its own.
+		return unix.Mount(own, root, "", unix.MS_BIND, "")
+	}
 	if !writable {
 		if _, err := os.Stat(upper); err == nil {
 			layers = append([]string{upper}, layers...)
@@ -133,20 +138,10 @@ func mountLayers(c *state.Config, dir, scratch, root string, writable bool) erro
 		}
 	}
 	err := mount.Overlay(root, layers, upper, work, mount.OverlayOptions{})
-	if !errors.Is(err, mount.ErrNoOverlay) {
-		return err
-	}
-	return copiedTree(c, dir, root)
-}
-
-// copiedTree serves hosts without overlay: there the container's root is a
-// directory of its own, made at the first start.
-func copiedTree(c *state.Config, dir, root string) error {
-	own := filepath.Join(dir, "root")
-	if entries, err := os.ReadDir(own); err != nil || len(entries) == 0 {
+	if errors.Is(err, mount.ErrNoOverlay) {
 		return errors.New("the host mounts no overlay, and the container was never started: start it first")
 	}
-	return unix.Mount(own, root, "", unix.MS_BIND, "")
+	return err
 }
 
 // attach mounts the container's binds and volumes into its tree. A source that is
