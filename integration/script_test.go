@@ -77,6 +77,7 @@ func setup(env *testscript.Env) error {
 		"REGISTRY=" + os.Getenv(envRegistry),
 		"BUSYBOX=" + os.Getenv(envRegistry) + "/busybox",
 		"MODE=" + os.Getenv(envMode),
+		"NET_LOAD=" + os.Getenv("BRYO_NET_LOAD"),
 		"KILL_POINTS=" + os.Getenv("BRYO_KILL_POINTS"),
 	}
 	return nil

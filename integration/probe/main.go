@@ -25,7 +25,7 @@ func main() {
 		"mounts": mounts, "hello": hello, "host-address": hostAddress, "echo": serveEcho, "ask": ask, "names": names, "threads": threads,
 		"polled": polled, "inherit": inherit, "datagrams": datagrams, "race": race, "swap": swap, "secret": secret, "options": options, "local": local,
 		"dial": dial, "talk": talk, "peer": peer, "ping": ping, "resolve": resolve, "connects": connects,
-		"nameserver": nameServer, "question": question, "asks": asks,
+		"nameserver": nameServer, "question": question, "asks": asks, "flood": flood,
 	}
 	verb := "hello"
 	if len(os.Args) > 1 {

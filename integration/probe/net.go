@@ -203,3 +203,34 @@ func asks(a []string) error {
 	}
 	return questions(a[0], a[1], n)
 }
+
+// flood sends N requests to HOST:PORT that nobody waits for: connections that are
+// begun and reset over tcp, datagrams from ever new ports over udp.
+func flood(a []string) error {
+	to, err := netip.ParseAddrPort(a[1])
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(a[2])
+	if err != nil {
+		return err
+	}
+	kind := unix.SOCK_STREAM
+	if a[0] == "udp" {
+		kind = unix.SOCK_DGRAM
+	}
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+		if err == nil && kind == unix.SOCK_DGRAM {
+			_, _ = unix.Write(fd, []byte("x"))
+		}
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		unix.Close(fd)
+	}
+	fmt.Println("sent", n)
+	return nil
+}

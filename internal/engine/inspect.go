@@ -211,6 +211,11 @@ func inspectState(c *Container) InspectState {
 	}
 	if c.Running() {
 		state.Pid = s.Init.PID
+		for _, n := range s.Networks {
+			if n.Error != "" {
+				state.Error = "network " + n.Name + ": " + n.Error
+			}
+		}
 	}
 	return state
 }

@@ -296,9 +296,11 @@ func (s *supervisor) runToTheEnd() int {
 		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
-		s.unwire()
-		s.beginWiring()
-		if err := s.startProgram(&client{}, nil); err != nil {
+		err := s.renew()
+		if err == nil {
+			err = s.startProgram(&client{}, nil)
+		}
+		if err != nil {
 			s.change(func(st *state.Status) { st.Error = err.Error() })
 			return failure(err).Code
 		}

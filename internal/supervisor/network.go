@@ -205,13 +205,34 @@ func (s *supervisor) watchNetwork() {
 	}
 }
 
+// cutOff marks the container and frees its ports: who connects to them is refused
+// instead of waiting.
 func (s *supervisor) cutOff(i int, name string, err error) {
 	fmt.Fprintf(os.Stderr, "bryo: network %s: %v: the container is cut off\n", name, err)
+	s.publishedPorts().Close()
 	s.change(func(st *state.Status) {
+		st.Ports = nil
 		if i < len(st.Networks) && st.Networks[i].Name == name {
 			st.Networks[i].Error = err.Error()
 		}
 	})
+}
+
+func (s *supervisor) publishedPorts() *port.Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ports
+}
+
+// renew gives the container a new network for its next run, and its ports back if
+// the last one's end took them.
+func (s *supervisor) renew() error {
+	s.unwire()
+	s.beginWiring()
+	if len(s.ports.Mappings()) > 0 {
+		return nil
+	}
+	return s.openPorts()
 }
 
 // unwire lets go of the network. The devices go with the namespace: the kernel
@@ -235,7 +256,7 @@ func (s *supervisor) unwire() {
 
 // openPorts listens on the container's published ports, before anything else is
 // done for it.
-func (s *supervisor) openPorts() (err error) {
+func (s *supervisor) openPorts() error {
 	h := s.config.Host
 	if h.Network == state.NetworkHost || h.Network == state.NetworkNone {
 		return nil
@@ -244,7 +265,10 @@ func (s *supervisor) openPorts() (err error) {
 	if s.bypassing() != 0 {
 		open = port.Reserve
 	}
-	s.ports, err = open(h.Publish, s.status.Ports)
+	ports, err := open(h.Publish, s.status.Ports)
+	s.mu.Lock()
+	s.ports = ports
+	s.mu.Unlock()
 	return err
 }
 

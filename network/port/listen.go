@@ -7,12 +7,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Set is a container's published ports, listening.
+// A Set is a container's published ports, listening. Its methods may be called
+// from several goroutines.
 type Set struct {
+	mu      sync.Mutex // guards what follows
 	list    []*listener
 	serving *serving // nil while the container does not run
 	silent  bool     // see Reserve
@@ -224,6 +227,8 @@ func (s *Set) Mappings() []Mapping {
 	if s == nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var list []Mapping
 	for _, l := range s.list {
 		list = append(list, l.mapping)
@@ -237,7 +242,9 @@ func (s *Set) Close() {
 	if s == nil {
 		return
 	}
-	s.Pause()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pause()
 	for _, l := range s.list {
 		unix.Close(l.fd)
 	}

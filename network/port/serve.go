@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -35,14 +36,17 @@ type serving struct {
 
 	mu     sync.Mutex
 	relays map[*relay]bool
+	served int // since the last tidy
 	over   bool
 }
 
 // Serve begins to connect clients, also those that wait already.
 func (s *Set) Serve(t Target) error {
-	if s == nil || len(s.list) == 0 {
+	if s == nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := &serving{relays: map[*relay]bool{}}
 	s.serving = now
 	for _, l := range s.list {
@@ -50,7 +54,7 @@ func (s *Set) Serve(t Target) error {
 			continue
 		}
 		if err := now.begin(l, t); err != nil {
-			s.Pause()
+			s.pause()
 			return fmt.Errorf("publish %s/%s: %w", l.mapping.Host(), l.mapping.Protocol, err)
 		}
 	}
@@ -141,8 +145,22 @@ func (now *serving) connect(client *net.TCPConn, port uint16) {
 	}
 	r.run()
 	now.mu.Lock()
+	defer now.mu.Unlock()
 	delete(now.relays, r)
-	now.mu.Unlock()
+	if now.served++; now.served >= tidyAfter && len(now.relays) == 0 {
+		now.served = 0
+		time.AfterFunc(time.Second, tidy)
+	}
+}
+
+// tidyAfter so many connections, when none is left, the pipes go that io.Copy keeps
+// for the next ones: Go's library lets go of them when the collector has run twice,
+// which a process at rest seldom does.
+const tidyAfter = 64
+
+func tidy() {
+	runtime.GC()
+	runtime.GC()
 }
 
 func (now *serving) enlist(r *relay) bool {
@@ -156,10 +174,18 @@ func (now *serving) enlist(r *relay) bool {
 
 // Pause ends all connections and keeps the ports: new clients wait.
 func (s *Set) Pause() {
-	if s == nil || s.serving == nil {
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.pause()
+	}
+}
+
+func (s *Set) pause() {
+	now := s.serving
+	if now == nil {
 		return
 	}
-	now := s.serving
 	s.serving = nil
 	for _, l := range now.listeners {
 		l.Close()
