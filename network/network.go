@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 
+	"bryo/network/redirect"
 	"bryo/network/rtnl"
 	"bryo/network/stack"
 )
@@ -166,6 +167,25 @@ func (Default) Attach(_ context.Context, ns *os.File, cfg Config) (Attachment, e
 		return nil, fmt.Errorf("attach default network: %w", err)
 	}
 	return attached{s}, nil
+}
+
+// Redirect is the default network of hosts without a TUN device: outbound TCP and
+// DNS.
+type Redirect struct {
+	// NoTCP: DNS alone, beside a bypass.
+	NoTCP bool
+}
+
+// Attach redirects what leaves the namespace to relays in this process.
+func (r Redirect) Attach(_ context.Context, ns *os.File, cfg Config) (Attachment, error) {
+	n, err := redirect.Attach(redirect.Config{
+		Addresses: defaultAddresses, Gateways: defaultGateways, ResolvConf: cfg.ResolvConf, NoTCP: r.NoTCP,
+		Policy: stack.Policy{HostLoopback: cfg.HostLoopback, Metadata: cfg.Metadata},
+	}, func(fn func() error) error { return OnNamespace(int(ns.Fd()), fn) })
+	if err != nil {
+		return nil, fmt.Errorf("attach network: %w", err)
+	}
+	return n, nil
 }
 
 // attached is the stack as an Attachment.

@@ -124,9 +124,7 @@ func (s *supervisor) attach(w *wires, namespace *os.File) error {
 		}
 		a, err := attachTo(n, namespace)
 		if noTUN(err) {
-			w.warning = "no network in the container: " + errors.Unwrap(err).Error() + " (bryo doctor has the cure)"
-			n.Name = state.NetworkNone
-			a, err = attachTo(n, namespace)
+			a, err = w.withoutTUN(&n, namespace, errors.Unwrap(err))
 		}
 		if err != nil {
 			return err
@@ -162,9 +160,29 @@ func attachTo(n state.Network, namespace *os.File) (network.Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	return driver.Attach(context.Background(), namespace, network.Config{
-		HostLoopback: n.HostLoopback, Metadata: n.Metadata, MTU: n.MTU,
-	})
+	return driver.Attach(context.Background(), namespace, networkConfig(n))
+}
+
+func networkConfig(n state.Network) network.Config {
+	return network.Config{HostLoopback: n.HostLoopback, Metadata: n.Metadata, MTU: n.MTU}
+}
+
+// withoutTUN is the default network, or bypass, on a host that lets this user make
+// no TUN device: connections by redirection, or else nothing. It is said once, and
+// no reason not to start.
+func (w *wires) withoutTUN(n *state.Network, namespace *os.File, reason error) (network.Attachment, error) {
+	if n.Name == state.NetworkBypass {
+		w.warning = reason.Error() + ": bypass without ping, and without UDP from published ports (bryo doctor has the cure)"
+		return network.Redirect{NoTCP: true}.Attach(context.Background(), namespace, networkConfig(*n))
+	}
+	a, err := network.Redirect{}.Attach(context.Background(), namespace, networkConfig(*n))
+	if err == nil {
+		w.warning = reason.Error() + ": outbound TCP and DNS by redirection, no other UDP, no ping (bryo doctor has the cure)"
+		return a, nil
+	}
+	w.warning = "no network in the container: " + reason.Error() + ", and " + err.Error() + " (bryo doctor has the cure)"
+	n.Name = state.NetworkNone
+	return attachTo(*n, namespace)
 }
 
 // noTUN: the host has no such device, or not for this user.

@@ -2,6 +2,7 @@ package bypass
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,23 +10,19 @@ import (
 // route says where a destination is. outside: on the host's side, at the address
 // returned; otherwise in the container's namespace, at the address as it was.
 func (h *Handler) route(s *socket, a address) (to netip.AddrPort, outside bool) {
-	addr := a.to.Addr().Unmap()
+	const dns = 53 // the gateway's own
+	addr, port := a.to.Addr().Unmap(), a.to.Port()
+	// By UDP the answers of the host's loopback would come from another address.
+	if slices.Contains(h.cfg.Gateways, addr) && s.tcp() && port != dns {
+		return netip.AddrPortFrom(loopbackOf(addr), port), true
+	}
 	if h.wall.own(addr) {
 		if s.tcp() {
-			return h.publishedAt(addr, a.to.Port())
+			return h.publishedAt(addr, port)
 		}
 		return a.to, false
 	}
-	for _, g := range h.cfg.Gateways {
-		if addr != g {
-			continue
-		}
-		if !s.tcp() {
-			return a.to, false // answers would come from another address
-		}
-		return netip.AddrPortFrom(loopbackOf(addr), a.to.Port()), true
-	}
-	if a.scope != 0 || h.wall.holds(addr) || !h.cfg.Allows(addr) {
+	if slices.Contains(h.cfg.Gateways, addr) || a.scope != 0 || h.wall.holds(addr) || !h.cfg.Allows(addr) {
 		return a.to, false
 	}
 	return a.to, true

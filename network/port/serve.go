@@ -49,16 +49,21 @@ func (s *Set) Serve(t Target) error {
 	defer s.mu.Unlock()
 	now := &serving{relays: map[*relay]bool{}}
 	s.serving = now
+	var refused error
 	for _, l := range s.list {
 		if s.silent && l.mapping.Protocol != UDP {
 			continue
+		}
+		if l.mapping.Protocol == UDP && t.Datagrams == nil {
+			refused = fmt.Errorf("publish %s/udp: this network carries no datagrams from outside", l.mapping.Host())
+			continue // the others are none the worse
 		}
 		if err := now.begin(l, t); err != nil {
 			s.pause()
 			return fmt.Errorf("publish %s/%s: %w", l.mapping.Host(), l.mapping.Protocol, err)
 		}
 	}
-	return nil
+	return refused
 }
 
 func (now *serving) begin(l *listener, t Target) error {
@@ -86,9 +91,6 @@ func (now *serving) begin(l *listener, t Target) error {
 }
 
 func datagrams(l *listener, t Target) (stop func(), err error) {
-	if t.Datagrams == nil {
-		return nil, errors.New("this network carries no datagrams from outside")
-	}
 	fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
@@ -207,6 +209,9 @@ func (s *Set) pause() {
 
 // relay is one connection: a client of the host and the container's end.
 type relay struct{ client, server *net.TCPConn }
+
+// Join passes bytes between two connections until both have ended, and closes them.
+func Join(client, server *net.TCPConn) { (&relay{client, server}).run() }
 
 // run passes bytes both ways until both have ended; an end is passed on alone, an
 // error ends both. Between two TCP sockets io.Copy is splice(2).

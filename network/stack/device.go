@@ -45,7 +45,8 @@ func (d *device) configure() error {
 	}
 	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(d.fd, unix.TUNSETIFF, req); err != nil {
-		return fmt.Errorf("make device %s: TUNSETIFF: %w", d.name, err)
+		// Not for this user, or not the device that it is called: as if it were missing.
+		return &os.PathError{Op: "make a device of", Path: TUN, Err: err}
 	}
 	const offload = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	if err := unix.IoctlSetInt(d.fd, unix.TUNSETOFFLOAD, offload); err != nil {
