@@ -6,6 +6,7 @@ import (
 
 	"bryo/internal/images"
 	"bryo/internal/state"
+	"bryo/rootfs/registry"
 	"bryo/rootfs/store"
 	"bryo/rootfs/volume"
 )
@@ -53,7 +54,12 @@ func prune(ctx context.Context, r *role) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := images.PruneResult{Reclaimed: report.Freed}
+	// And what interrupted pulls left to be continued.
+	partial, err := registry.CleanPartial(r.partialDir(), 0)
+	if err != nil {
+		return nil, err
+	}
+	result := images.PruneResult{Reclaimed: report.Freed + partial}
 	for _, line := range report.Removed {
 		result.Lines = append(result.Lines, line.String())
 	}
