@@ -32,6 +32,7 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 		return 125
 	}
+	go sandbox.Warm() // until the orders and the id maps are here
 	m, files, err := control.Receive()
 	if err != nil || m.Start == nil {
 		return 125 // the CLI is gone: nobody to tell, nothing started
