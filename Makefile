@@ -86,8 +86,9 @@ integration: build ## script tests of the built ./bryo as plain users
 	    | $(GO) run ./integration/report -name integration
 
 .PHONY: bench
-bench: build ## start-up time against podman, crun, runc and bwrap, interleaved
+bench: build ## all measurements against podman, crun, runc, bwrap and skopeo (BENCHFLAGS=-short: 4 minutes, no pulls)
 	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./integration/bench $(BENCHFLAGS)
+	@case '$(BENCHFLAGS)' in *-short*|*-only*) ;; *) $(MAKE) --no-print-directory bench-pull BENCHFLAGS=;; esac
 
 .PHONY: bench-pull
 bench-pull: build ## pull and save against podman and skopeo, and their trees entry by entry

@@ -35,10 +35,12 @@ import (
 //	signal SIGNAL                to the newest command in the background
 //	nocontainers                 $BRYO_ROOT/containers is empty
 //	within DURATION COMMAND…     repeat a command until it succeeds
+//	syscalltable FILE            what the probe's sweep printed is the default profile
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"bryo": runBryo, "code": exitCode, "pty": ptyCommand, "registry": registry, "hostile": hostile,
 		"signal": signalBackground, "requests": requests, "served": served, "nocontainers": noContainers, "within": within,
+		"syscalltable": syscallTable,
 	}
 }
 

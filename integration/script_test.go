@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -79,6 +80,8 @@ func setup(env *testscript.Env) error {
 		"MODE=" + os.Getenv(envMode),
 		"NET_LOAD=" + os.Getenv("BRYO_NET_LOAD"),
 		"KILL_POINTS=" + os.Getenv("BRYO_KILL_POINTS"),
+		// Of each race: 120 decide nothing by chance, CI has no time for that.
+		"ATTACK_SECONDS=" + cmp.Or(os.Getenv("BRYO_ATTACK_SECONDS"), "3"),
 	}
 	return nil
 }

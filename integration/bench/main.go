@@ -1,274 +1,147 @@
-// Command bench compares how long it takes to start a container that does
-// nothing, with bryo, podman, crun, runc and bubblewrap: the same root files,
-// the same static program, the same plain user, one after another in turn, so
-// that a busy machine is busy for all of them. It prints medians and ratios and
-// says which peers are missing or do not run here.
+// Command bench measures what bryo costs beside podman, crun, runc and
+// bubblewrap: start, exec, a published port, many containers at once, memory, and
+// what the binary itself weighs. The same root files, the same static program,
+// the same plain user, one after another in turn, so that a busy machine is busy
+// for all of them. It prints one table with ratios and says which peers are missing
+// or do not run here.
 //
-// Start reading at main; peers.go says how each peer is asked.
+// Start reading at run; peers.go says how each peer is asked. `make bench` runs the
+// benchmark of pulling after it (package pull).
 package main
 
 import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"syscall"
-	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"bryo/integration/bench/ground"
 	"bryo/integration/fixture"
 )
 
 func main() {
-	rounds := flag.Int("n", 25, "rounds; each starts every peer once")
-	login := flag.String("user", "bryo-test", "the plain user, when root runs this")
+	o := options{}
+	flag.IntVar(&o.rounds, "n", 30, "rounds of each measurement; each asks every peer once")
+	flag.StringVar(&o.login, "user", "bryo-test", "the plain user, when root runs this")
+	flag.StringVar(&o.only, "only", "", "the sections whose names are in this list: "+names())
+	flag.BoolVar(&o.short, "short", false, "fewer rounds and containers: about four minutes")
 	flag.Parse()
-	if err := run(*rounds, *login); err != nil {
+	if o.short {
+		o.rounds = min(o.rounds, 15)
+	}
+	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, login string) error {
-	b, err := newBench(login)
+type options struct {
+	rounds      int
+	login, only string
+	short       bool
+}
+
+// section is one part of the table.
+type section struct {
+	name    string
+	measure func(*bench) error
+}
+
+var sections = []section{
+	{"start", (*bench).start}, {"store", (*bench).crowdedStore}, {"exec", (*bench).exec}, {"port", (*bench).port},
+	{"many", (*bench).many}, {"memory", (*bench).memory}, {"scale", (*bench).scale}, {"binary", (*bench).binary},
+}
+
+func names() string {
+	var list []string
+	for _, s := range sections {
+		list = append(list, s.name)
+	}
+	return strings.Join(list, ",")
+}
+
+func run(o options) error {
+	b, err := newBench(o)
 	if err != nil {
 		return err
 	}
-	defer b.close()
-	b.printConditions(os.Stdout, rounds)
-	var ready []*peer
-	for _, p := range b.peers() {
-		if problem := b.warm(p); problem != "" {
-			fmt.Printf("%s: not compared: %s\n", p.name, problem)
+	defer b.Close()
+	fmt.Printf("%s, Linux %s, user %s, %d rounds in turn, warm, medians\n", time.Now().UTC().Format(time.DateOnly), ground.Kernel(), b.User.Username, o.rounds)
+	for _, s := range sections {
+		if o.only != "" && !strings.Contains(","+o.only+",", ","+s.name+",") {
 			continue
 		}
-		ready = append(ready, p)
-	}
-	for range rounds {
-		for _, p := range ready {
-			took, err := b.once(p)
-			if err != nil {
-				return fmt.Errorf("%s: %w", p.name, err)
-			}
-			p.times = append(p.times, took)
+		if err := s.measure(b); err != nil {
+			b.table.note("%s: %v", s.name, err)
 		}
+		b.removeAll()
 	}
-	return print(os.Stdout, ready)
+	return b.table.print(os.Stdout)
 }
 
 // bench is the place where all peers find their files.
 type bench struct {
-	dir  string // of the user, removed at the end
-	bryo string
-	set  *fixture.Set
-	user *user.User
-	env  []string
-	undo []func()
+	*ground.Ground
+	options
+	set   *fixture.Set
+	table table
+	warm  map[string]string // by peer: why it cannot be compared
 }
 
-func newBench(login string) (_ *bench, err error) {
-	b := &bench{bryo: os.Getenv("BRYO_BIN")}
-	if b.bryo == "" {
-		b.bryo = "./bryo"
-	}
-	if b.user, err = user.Current(); err != nil {
-		return nil, err
-	}
-	if os.Geteuid() == 0 {
-		if out, err := exec.Command("integration/users").CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("make test users: %w: %s", err, out)
-		}
-		if b.user, err = user.Lookup(login); err != nil {
+// image is what all of them run: busybox, 2 MB.
+const image = "example.org/from-archive:1"
+
+func newBench(o options) (_ *bench, err error) {
+	b := &bench{options: o, warm: map[string]string{}}
+	cache := "/var/cache/bryo-test"
+	if os.Geteuid() != 0 {
+		home, err := os.UserCacheDir()
+		if err != nil {
 			return nil, err
 		}
+		cache = filepath.Join(home, "bryo-test")
 	}
-	if b.dir, err = os.MkdirTemp("/var/tmp", "bryo-bench-"); err != nil {
+	if b.set, err = fixture.Build(cache, "", "busybox"); err != nil {
 		return nil, err
 	}
-	b.undo = append(b.undo, func() { os.RemoveAll(b.dir) })
+	if reason := b.set.Absent["busybox"]; reason != "" {
+		return nil, errors.New(reason)
+	}
+	if b.Ground, err = ground.New(o.login); err != nil {
+		return nil, err
+	}
 	if err := b.fill(); err != nil {
-		b.close()
+		b.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-// fill puts the binary, the images and the root directory where the user reads
-// them.
+// fill puts image and root directory where the user's programs read them.
 func (b *bench) fill() error {
-	cache := "/var/cache/bryo-test"
-	if os.Geteuid() != 0 {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			return err
-		}
-		cache = filepath.Join(home, "bryo-test")
-	}
-	var err error
-	if b.set, err = fixture.Build(cache, "", "busybox"); err != nil {
+	b.Later(ground.CureHybridCgroups())
+	// Podman leaves a process that keeps its user namespace.
+	b.Later(func() { _ = b.Command("podman", "system", "migrate").Run() })
+	if err := b.Do("mkdir", "rootfs", "crun", "runc"); err != nil {
 		return err
 	}
-	if reason := b.set.Absent["busybox"]; reason != "" {
-		return errors.New(reason)
-	}
-	for _, dir := range []string{"home/.config/containers", "run", "rootfs", "crun", "runc"} {
-		if err := os.MkdirAll(filepath.Join(b.dir, dir), 0o700); err != nil {
-			return err
-		}
-	}
-	// On a fresh home old podman picks vfs, which copies; overlay is what it
-	// uses elsewhere.
-	if err := os.WriteFile(filepath.Join(b.dir, "home/.config/containers/storage.conf"), []byte("[storage]\ndriver = \"overlay\"\n"), 0o600); err != nil {
+	rootfs := filepath.Join(b.set.Dir, "busybox-rootfs.tar")
+	if err := b.Do("tar", "-C", filepath.Join(b.Dir, "rootfs"), "--no-same-owner", "-xf", rootfs); err != nil {
 		return err
 	}
-	if out, err := exec.Command("cp", b.bryo, filepath.Join(b.dir, "bryo")).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	if out, err := exec.Command("tar", "-C", filepath.Join(b.dir, "rootfs"), "--no-same-owner", "-xf", filepath.Join(b.set.Dir, "busybox-rootfs.tar")).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	b.env = []string{"HOME=" + b.dir + "/home", "XDG_RUNTIME_DIR=" + b.dir + "/run", "BRYO_ROOT=" + b.dir + "/home/bryo",
-		"USER=" + b.user.Username, "LANG=C.UTF-8", "PATH=" + b.dir + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	b.undo = append(b.undo, cureHybridCgroups())
-	if out, err := exec.Command("chown", "-R", b.user.Uid+":"+b.user.Gid, b.dir).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	return nil
+	return b.Do("bryo", "load", "-q", "-i", b.archive())
 }
 
-// cureHybridCgroups: on a hybrid tree with a controller left on v2 crun refuses
-// to start. A further v1 mount takes that controller away; it is undone after.
-func cureHybridCgroups() func() {
-	const dir = "/sys/fs/cgroup/hugetlb"
-	var fs unix.Statfs_t
-	if unix.Statfs("/sys/fs/cgroup", &fs) != nil || fs.Type != unix.TMPFS_MAGIC {
-		return func() {}
-	}
-	if _, err := os.Stat(dir); err == nil || os.Mkdir(dir, 0o755) != nil {
-		return func() {}
-	}
-	if unix.Mount("cgroup", dir, "cgroup", 0, "hugetlb") != nil {
-		os.Remove(dir)
-		return func() {}
-	}
-	return func() {
-		_ = unix.Unmount(dir, 0)
-		os.Remove(dir)
-	}
-}
+func (b *bench) archive() string { return filepath.Join(b.set.Dir, "busybox-docker.tar") }
 
-func (b *bench) close() {
-	// The peers' stores hold files of subordinate ids: their user removes them.
-	_ = b.command("unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf", b.dir+"/home").Run()
-	for _, f := range slices.Backward(b.undo) {
-		f()
-	}
-}
-
-// command as the plain user, in the clean environment.
-func (b *bench) command(args ...string) *exec.Cmd {
-	path := args[0]
-	if !strings.Contains(path, "/") {
-		if found, err := exec.LookPath(path); err == nil {
-			path = found
+// removeAll ends what a section has started.
+func (b *bench) removeAll() {
+	for _, program := range []string{"bryo", "podman"} {
+		if ids, err := b.Command(program, "ps", "-aq").Output(); err == nil && len(ids) > 0 {
+			_ = b.Command(append([]string{program, "rm", "-f"}, strings.Fields(string(ids))...)...).Run()
 		}
 	}
-	cmd := exec.Command(path, args[1:]...)
-	cmd.Env, cmd.Dir = b.env, b.dir
-	if os.Geteuid() == 0 {
-		uid, _ := strconv.Atoi(b.user.Uid)
-		gid, _ := strconv.Atoi(b.user.Gid)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	}
-	return cmd
 }
-
-// warm prepares a peer and starts it a few times; it returns why it cannot be
-// compared.
-func (b *bench) warm(p *peer) string {
-	if _, err := exec.LookPath(p.program); err != nil && p.program != "" {
-		return "missing: apt-get install " + p.debian
-	}
-	for _, step := range p.prepare {
-		if out, err := b.command(step...).CombinedOutput(); err != nil {
-			return fmt.Sprintf("%s: %v: %s", strings.Join(step[:min(2, len(step))], " "), err, lastLine(out))
-		}
-	}
-	if p.edit != nil {
-		if err := p.edit(); err != nil {
-			return err.Error()
-		}
-	}
-	for range 3 {
-		if _, err := b.once(p); err != nil {
-			return err.Error()
-		}
-	}
-	return ""
-}
-
-func (b *bench) once(p *peer) (time.Duration, error) {
-	cmd := b.command(p.run...)
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	start := time.Now()
-	err := cmd.Run()
-	took := time.Since(start)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %s", err, lastLine([]byte(complaint.String())))
-	}
-	return took, nil
-}
-
-func lastLine(b []byte) string {
-	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return lines[len(lines)-1]
-}
-
-func (b *bench) printConditions(out io.Writer, rounds int) {
-	var u unix.Utsname
-	_ = unix.Uname(&u)
-	fmt.Fprintf(out, "start of a container that runs true, %s, Linux %s, %d rounds in turn, warm, user %s\n",
-		time.Now().UTC().Format(time.DateOnly), unix.ByteSliceToString(u.Release[:]), rounds, b.user.Username)
-}
-
-// print shows medians. The time that a bare process takes to start is taken off
-// before the ratios are made: it is the same for all.
-func print(out io.Writer, peers []*peer) error {
-	floor := median(peers[0].times)
-	var own time.Duration
-	for _, p := range peers {
-		if p.name == ownName {
-			own = median(p.times) - floor
-		}
-	}
-	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\tmedian ms\tfastest\tslowest\ttimes bryo\t")
-	for _, p := range peers {
-		ratio := "-"
-		if own > 0 && p.name != floorName {
-			ratio = fmt.Sprintf("%.2f", float64(median(p.times)-floor)/float64(own))
-		}
-		fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%s\t\n", p.name, ms(median(p.times)), ms(slices.Min(p.times)), ms(slices.Max(p.times)), ratio)
-	}
-	return table.Flush()
-}
-
-func median(times []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(times))
-	return sorted[len(sorted)/2]
-}
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -4,57 +4,70 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
-)
-
-const (
-	floorName = "bare process"
-	ownName   = "bryo run --rm"
 )
 
 // peer is one way to start /bin/true on the root files.
 type peer struct {
 	name    string
-	program string // looked up first
+	program string // looked up first; empty: bryo
 	debian  string // package that has it
 	prepare [][]string
 	edit    func() error
 	run     []string
+	target  float64 // bryo's time by this peer's
 	times   []time.Duration
 }
 
-// peers: every one without a network, as bryo's default had none either when
-// this was written, and without cgroups, which a plain user has on no peer here.
+// peers of a start: the first is bryo itself. None has cgroups, which a plain
+// user is not given on any of them here.
 func (b *bench) peers() []*peer {
-	archive := filepath.Join(b.set.Dir, "busybox-docker.tar")
-	const image = "example.org/from-archive:1"
-	rootfs := filepath.Join(b.dir, "rootfs")
+	rootfs := filepath.Join(b.Dir, "rootfs")
+	load := [][]string{{"podman", "load", "-q", "-i", b.archive()}}
 	return []*peer{
-		{name: floorName, run: []string{filepath.Join(rootfs, "bin/true")}},
-		{name: ownName, prepare: [][]string{{b.dir + "/bryo", "load", "-q", "-i", archive}},
-			run: []string{b.dir + "/bryo", "run", "--rm", "--network", "none", image, "/bin/true"}},
-		{name: "crun run", program: "crun", debian: "crun", prepare: [][]string{b.spec("crun")}, edit: b.bundle("crun"),
-			run: []string{"crun", "--root", b.dir + "/run/crun", "run", "--bundle", b.dir + "/crun", "bench"}},
-		{name: "runc run", program: "runc", debian: "runc", prepare: [][]string{b.spec("runc")}, edit: b.bundle("runc"),
-			run: []string{"runc", "--root", b.dir + "/run/runc", "run", "--bundle", b.dir + "/runc", "bench"}},
-		{name: "podman run --rm", program: "podman", debian: "podman", prepare: [][]string{{"podman", "load", "-q", "-i", archive}},
-			run: []string{"podman", "run", "--rm", "--network", "none", "--pull", "never", image, "/bin/true"}},
-		{name: "bwrap", program: "bwrap", debian: "bubblewrap",
+		{name: "bryo", run: []string{"bryo", "run", "--rm", image, "/bin/true"}},
+		{name: "crun run, bare bundle", program: "crun", debian: "crun", prepare: [][]string{b.spec("crun")}, edit: b.bundle("crun"), target: 2,
+			run: []string{"crun", "--root", b.Dir + "/run/crun", "run", "--bundle", b.Dir + "/crun", "bench"}},
+		{name: "runc run, bare bundle", program: "runc", debian: "runc", prepare: [][]string{b.spec("runc")}, edit: b.bundle("runc"),
+			run: []string{"runc", "--root", b.Dir + "/run/runc", "run", "--bundle", b.Dir + "/runc", "bench"}},
+		{name: "podman run --rm", program: "podman", debian: "podman", prepare: load, target: 1.0 / 8,
+			run: []string{"podman", "run", "--rm", "--pull", "never", image, "/bin/true"}},
+		{name: "bwrap --unshare-all", program: "bwrap", debian: "bubblewrap",
 			run: []string{"bwrap", "--unshare-all", "--bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev", "/bin/true"}},
+		{name: "a bare process", run: []string{filepath.Join(rootfs, "bin/true")}},
 	}
 }
 
+// podman makes podman ready, or says why it cannot be compared.
+func (b *bench) podman() error {
+	if reason, known := b.warm["podman"]; known {
+		if reason != "" {
+			return fmt.Errorf("podman: not compared: %s", reason)
+		}
+		return nil
+	}
+	b.warm["podman"] = ""
+	if _, err := exec.LookPath("podman"); err != nil {
+		b.warm["podman"] = "missing: apt-get install podman"
+	} else if err := b.Do("podman", "load", "-q", "-i", b.archive()); err != nil {
+		b.warm["podman"] = err.Error()
+	}
+	return b.podman()
+}
+
 func (b *bench) spec(runtime string) []string {
-	return []string{"sh", "-c", "cd " + filepath.Join(b.dir, runtime) + " && " + runtime + " spec --rootless"}
+	return []string{"sh", "-c", "cd " + filepath.Join(b.Dir, runtime) + " && " + runtime + " spec --rootless"}
 }
 
 // bundle edits the runtime's own default configuration: our root files and
 // program, no terminal, no cgroup mount and namespace.
 func (b *bench) bundle(runtime string) func() error {
 	return func() error {
-		file := filepath.Join(b.dir, runtime, "config.json")
+		file := filepath.Join(b.Dir, runtime, "config.json")
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return err
@@ -69,7 +82,7 @@ func (b *bench) bundle(runtime string) func() error {
 			return fmt.Errorf("%s: no process or linux section", file)
 		}
 		process["terminal"], process["args"] = false, []string{"/bin/true"}
-		config["root"] = map[string]any{"path": filepath.Join(b.dir, "rootfs"), "readonly": false}
+		config["root"] = map[string]any{"path": filepath.Join(b.Dir, "rootfs"), "readonly": false}
 		config["mounts"] = without(config["mounts"], "type", "cgroup")
 		linux["namespaces"] = without(linux["namespaces"], "type", "cgroup")
 		if text, err = json.Marshal(config); err != nil {
@@ -85,4 +98,43 @@ func without(list any, key, value string) any {
 		m, _ := item.(map[string]any)
 		return m[key] == value
 	})
+}
+
+// ready prepares a peer and starts it a few times; it returns why it cannot be
+// compared.
+func (b *bench) ready(p *peer) string {
+	if _, err := exec.LookPath(p.program); err != nil && p.program != "" {
+		return "missing: apt-get install " + p.debian
+	}
+	for _, step := range p.prepare {
+		if err := b.Do(step...); err != nil {
+			return err.Error()
+		}
+	}
+	if p.edit != nil {
+		if err := p.edit(); err != nil {
+			return err.Error()
+		}
+	}
+	for range 3 {
+		if _, err := b.Time(p.run...); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// inTurn runs every command rounds times, one after another.
+func (b *bench) inTurn(rounds int, commands ...[]string) ([][]time.Duration, error) {
+	times := make([][]time.Duration, len(commands))
+	for range rounds {
+		for i, command := range commands {
+			used, err := b.Time(command...)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", strings.Join(command[:min(2, len(command))], " "), err)
+			}
+			times[i] = append(times[i], used.Wall)
+		}
+	}
+	return times, nil
 }

@@ -82,14 +82,6 @@ func takeStdio(start *Start, files []*os.File) error {
 	return nil
 }
 
-// settle makes the supervisor small once the program runs: collect what the start
-// left and give it back. A foreground container gets along without: it is the
-// user's command that is waited for.
-func settle() {
-	debug.SetGCPercent(50)
-	debug.FreeOSMemory()
-}
-
 // fail tells the CLI why nothing runs.
 func fail(control *Control, err error) int {
 	failed := failure(err)

@@ -175,3 +175,24 @@ func Kernel() string {
 	_ = unix.Uname(&u)
 	return unix.ByteSliceToString(u.Release[:])
 }
+
+// CureHybridCgroups: on a hybrid tree with a controller left on v2 crun refuses
+// to start. A further v1 mount takes that controller away; it is undone after.
+func CureHybridCgroups() func() {
+	const dir = "/sys/fs/cgroup/hugetlb"
+	var fs unix.Statfs_t
+	if os.Geteuid() != 0 || unix.Statfs("/sys/fs/cgroup", &fs) != nil || fs.Type != unix.TMPFS_MAGIC {
+		return func() {}
+	}
+	if _, err := os.Stat(dir); err == nil || os.Mkdir(dir, 0o755) != nil {
+		return func() {}
+	}
+	if unix.Mount("cgroup", dir, "cgroup", 0, "hugetlb") != nil {
+		os.Remove(dir)
+		return func() {}
+	}
+	return func() {
+		_ = unix.Unmount(dir, 0)
+		os.Remove(dir)
+	}
+}
