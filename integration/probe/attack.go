@@ -132,11 +132,15 @@ func grab(path string, seen map[string]bool) {
 	// Named only now: meanwhile the process may execute the container's own program.
 	again := "/proc/self/fd/" + strconv.Itoa(fd)
 	target, err := os.Readlink(again)
-	if err != nil || seen[target] || strings.HasPrefix(target, "/probe") || strings.HasPrefix(target, "/bin/") {
-		return
+	if err != nil || seen[target] || strings.HasPrefix(target, "/probe") || strings.HasPrefix(target, "/proc/") {
+		return // its own program, and what the Go runtime of that reads
 	}
 	if w, err := unix.Open(again, unix.O_WRONLY, 0); err == nil {
+		_, err := unix.Pwrite(w, []byte{0}, 0)
 		unix.Close(w)
+		if err == unix.EPERM {
+			return // sealed: it opens, and takes nothing
+		}
 		seen[target] = true
 		fmt.Println("got", target)
 	}
@@ -158,9 +162,12 @@ func seize(a []string) error {
 				continue // the container's own program may be traced
 			}
 			tried++
-			if err := unix.PtraceSeize(pid); err == nil {
-				comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-				fmt.Println("seized", strings.TrimSpace(string(comm)), exe)
+			if err := unix.PtraceSeize(pid); err != nil {
+				continue
+			}
+			// By now it may be the container's own program, which may be traced.
+			if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe != "/probe" {
+				fmt.Println("seized", exe)
 			}
 		}
 	}
