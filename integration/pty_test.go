@@ -28,7 +28,7 @@ import (
 //	send "TEXT"           type, Go escapes
 //	signal NAME           to the command
 //	close                 hang up
-//	exit N                the command must end now, with this code
+//	exit N                the command must end now, with this code; -1: by a signal
 //
 // All output is in pty.out afterwards. The modes of the terminal must be the
 // same after the command as before: that is checked every time.
@@ -64,6 +64,9 @@ func openSession(ts *testscript.TestScript, lines []string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if master, err = pollable(master); err != nil {
+		return nil, err
+	}
 	s := &session{master: master, slave: slave, ended: make(chan struct{})}
 	if size, ok := strings.CutPrefix(lines[0], "size "); ok {
 		if err := s.resize(size); err != nil {
@@ -78,6 +81,20 @@ func openSession(ts *testscript.TestScript, lines []string) (*session, error) {
 	go io.Copy(&s.out, master) //nolint:errcheck // ends with the terminal
 	ts.Defer(func() { master.Close(); slave.Close() })
 	return s, nil
+}
+
+// pollable returns the file such that Close ends a Read of another goroutine, and
+// so hangs up: a blocking descriptor would stay open until then.
+func pollable(f *os.File) (*os.File, error) {
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (s *session) play(ts *testscript.TestScript, lines, command []string) error {
@@ -153,7 +170,7 @@ func (s *session) resize(text string) error {
 	if _, err := fmt.Sscanf(text, "%dx%d", &rows, &columns); err != nil {
 		return err
 	}
-	return pty.Setsize(s.master, &pty.Winsize{Rows: rows, Cols: columns})
+	return unix.IoctlSetWinsize(int(s.slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
 }
 
 func (s *session) expect(pattern string) error {
@@ -195,15 +212,25 @@ func (s *session) exit(want string) error {
 	if got := strconv.Itoa(s.cmd.ProcessState.ExitCode()); got != want {
 		return fmt.Errorf("exit code %s, want %s", got, want)
 	}
-	after, err := unix.IoctlGetTermios(int(s.slave.Fd()), unix.TCGETS)
-	if err != nil {
-		return nil // hung up
-	}
-	if *after != s.before {
-		return fmt.Errorf("the terminal was not restored: %+v, before %+v", *after, s.before)
+	if err := s.restored(); err != nil {
+		return err
 	}
 	time.Sleep(20 * time.Millisecond) // let the last output arrive
 	return nil
+}
+
+// restored compares the modes. A command that was killed has them put back by
+// another process, a moment later.
+func (s *session) restored() error {
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		after, err := unix.IoctlGetTermios(int(s.slave.Fd()), unix.TCGETS)
+		if err != nil || *after == s.before {
+			return nil // or hung up
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the terminal was not restored: %+v, before %+v", *after, s.before)
+		}
+	}
 }
 
 // transcript collects output that another goroutine reads meanwhile.

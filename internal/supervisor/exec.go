@@ -38,12 +38,13 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		run.client.close()
 		return err
 	}
-	c.exec = run
+	c.exec, c.terminal = run, e.Terminal
 	c.announce("exec_start: "+words, "execID", run.id)
 	_ = c.control.Send(Message{Started: &Started{PID: run.process.PID()}})
 	go func() {
 		code := run.wait()
 		c.announce("exec_die", "execID", run.id, "exitCode", strconv.Itoa(code))
+		c.told.Store(true)
 		_ = c.control.Send(Message{Exited: &Exited{Code: code}})
 		run.end()
 	}()

@@ -76,19 +76,22 @@ type Attach struct {
 	Stdout bool  `json:"stdout,omitempty"`
 	Stderr bool  `json:"stderr,omitempty"`
 	Size   *Size `json:"size,omitempty"`
+	// Terminal is that of Start, for a command that joins later.
+	Terminal *unix.Termios `json:"terminal,omitempty"`
 }
 
 // Exec is another process in a running container.
 type Exec struct {
-	Args       []string `json:"args"`
-	Env        []string `json:"env,omitempty"`
-	WorkDir    string   `json:"workdir,omitempty"`
-	User       string   `json:"user,omitempty"`
-	Tty        bool     `json:"tty,omitempty"`
-	Stdin      bool     `json:"stdin,omitempty"`
-	Privileged bool     `json:"privileged,omitempty"`
-	Detach     bool     `json:"detach,omitempty"`
-	Size       *Size    `json:"size,omitempty"`
+	Args       []string      `json:"args"`
+	Env        []string      `json:"env,omitempty"`
+	WorkDir    string        `json:"workdir,omitempty"`
+	User       string        `json:"user,omitempty"`
+	Tty        bool          `json:"tty,omitempty"`
+	Stdin      bool          `json:"stdin,omitempty"`
+	Privileged bool          `json:"privileged,omitempty"`
+	Detach     bool          `json:"detach,omitempty"`
+	Size       *Size         `json:"size,omitempty"`
+	Terminal   *unix.Termios `json:"terminal,omitempty"`
 }
 
 // Stop asks the container to end: Signal first, SIGKILL after Timeout seconds;

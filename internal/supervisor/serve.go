@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -65,9 +66,13 @@ func (s *supervisor) converse(control *Control) {
 	for {
 		m, files, err := control.Receive()
 		if err != nil {
+			if !session.told.Load() {
+				session.restoreTerminal()
+			}
 			return
 		}
 		if err := session.handle(m, files); err != nil {
+			session.told.Store(true)
 			_ = control.Send(Message{Failed: failure(err)})
 		}
 	}
@@ -80,6 +85,9 @@ type session struct {
 	client  *client
 	exec    *execution
 	held    bool // paused by this client, for as long as it is there
+	// told: the command knows that it is over, and puts its terminal back itself.
+	told     atomic.Bool
+	terminal *unix.Termios // how it was before the command made it raw
 }
 
 func (c *session) handle(m Message, files []*os.File) error {
@@ -112,6 +120,7 @@ func (c *session) handle(m Message, files []*os.File) error {
 	case m.Hold:
 		return c.hold()
 	case m.Detach:
+		c.told.Store(true)
 		c.end()
 	}
 	closeAll(files)
@@ -148,7 +157,7 @@ func (c *session) attach(a Attach, files []*os.File) error {
 	joined := clientOf(a, files)
 	joined.gone = func() { c.control.Close() }
 	joined.decouple()
-	c.client = joined
+	c.client, c.terminal = joined, a.Terminal
 	c.outputs.add(joined)
 	if joined.stdin != nil {
 		// The program sees the end of input when it was started for one client's
@@ -254,6 +263,14 @@ func (s *supervisor) signal(sig syscall.Signal) {
 			return
 		}
 	}
+	if sig == unix.SIGTSTP && !s.config.Host.Init && !linux.HandlesSignal(box.PID(), sig) {
+		_ = linux.SignalNamespace(box.PID(), unix.SIGSTOP) // Ctrl-Z: the kernel spares PID 1
+		return
+	}
+	if sig == unix.SIGCONT {
+		_ = linux.SignalNamespace(box.PID(), sig)
+		return
+	}
 	_ = s.send(box, sig)
 }
 
@@ -318,6 +335,17 @@ func (s *supervisor) followStarter() {
 }
 
 // restoreTerminal undoes the raw mode of a command that was killed.
+func (c *session) restoreTerminal() {
+	from := c.client
+	if c.exec != nil {
+		from = c.exec.client
+	}
+	if c.terminal != nil && from != nil && from.stdout != nil {
+		_ = unix.IoctlSetTermios(int(from.stdout.Fd()), unix.TCSETS, c.terminal)
+	}
+}
+
+// restoreTerminal is the same for the command that started the container.
 func (s *supervisor) restoreTerminal() {
 	if s.start.Terminal == nil {
 		return
@@ -382,6 +410,7 @@ func (c *session) killAfter(box *sandbox.Container, seconds int) {
 func (c *session) waitFor(condition string) {
 	if !c.waiters.join() {
 		<-c.waiters.over // it ended meanwhile
+		c.told.Store(true)
 		_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
 		return
 	}
@@ -400,6 +429,7 @@ func (c *session) waitFor(condition string) {
 	if joined := c.client; joined != nil {
 		joined.flush() // the last of the output first
 	}
+	c.told.Store(true)
 	_ = c.control.Send(Message{Exited: &Exited{Code: code}})
 }
 
