@@ -40,8 +40,9 @@ func generateCommand() *cli.Command {
 	}
 }
 
-// systemdUnit starts what the restart policies ask for. The supervisors stay in
-// the unit's cgroup: stopping the unit stops the containers.
+// systemdUnit starts what the restart policies ask for. Each container gets a
+// scope of its own where systemd delegates one; elsewhere the supervisors stay in
+// the unit's cgroup, and stopping the unit stops the containers.
 func systemdUnit(e *engine.Engine) (string, error) {
 	self, err := os.Executable()
 	if err != nil {

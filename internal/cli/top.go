@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -48,7 +50,8 @@ func top(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out := tabwriter.NewWriter(stdout(c), 20, 1, 3, ' ', 0) // docker's widths
+	buffered := bufio.NewWriter(stdout(c))
+	out := tabwriter.NewWriter(buffered, 20, 1, 3, ' ', 0) // docker's widths
 	fmt.Fprintln(out, strings.Join(titles, "\t"))
 	for _, row := range rows {
 		for i := range row {
@@ -56,7 +59,7 @@ func top(c *cli.Context) error {
 		}
 		fmt.Fprintln(out, strings.Join(row, "\t"))
 	}
-	return out.Flush()
+	return errors.Join(out.Flush(), buffered.Flush())
 }
 
 // insideName shows an id of the host as the container knows it: root, or its

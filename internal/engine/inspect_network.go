@@ -8,6 +8,7 @@ import (
 
 // InspectNetwork is docker's NetworkSettings.
 type InspectNetwork struct {
+	SandboxID           string
 	SandboxKey          string
 	Ports               map[string][]InspectPort
 	Gateway             string
@@ -34,12 +35,17 @@ type InspectEndpoint struct {
 	DNSNames            []string
 	IPAMConfig          *InspectEndpointIPAM
 	GwPriority          int
+	// Nothing sets these: they are there for templates.
+	Links      []string
+	DriverOpts map[string]string
+	EndpointID string
 }
 
 // InspectEndpointIPAM are the addresses that the user asked for.
 type InspectEndpointIPAM struct {
-	IPv4Address string `json:",omitempty"`
-	IPv6Address string `json:",omitempty"`
+	IPv4Address  string   `json:",omitempty"`
+	IPv6Address  string   `json:",omitempty"`
+	LinkLocalIPs []string `json:",omitempty"`
 }
 
 // asked is what the user wanted of a network.

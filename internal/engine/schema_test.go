@@ -18,24 +18,23 @@ import (
 
 // absent are docker's keys that bryo's objects do not have, with the reason.
 var absent = map[string]string{
-	"Storage":                   "the containerd image store's twin of GraphDriver",
-	"ImageManifestDescriptor":   "of docker's containerd image store",
-	"NetworkSettings.SandboxID": "SandboxKey names the one there is",
-	"Config.ArgsEscaped":        "Windows",
-	"Config.NetworkDisabled":    "docker leaves it out when false, and bryo's is NetworkMode none",
-	"Descriptor":                "of docker's containerd image store",
-	"Manifests":                 "of docker's containerd image store",
-	"Identity":                  "of docker's containerd image store",
-	"ClusterVolume":             "Swarm",
-	"Status":                    "of volume plugins",
-	"UsageData":                 "docker fills it in for system df only",
-	"SystemStatus":              "Swarm",
-	"ProductLicense":            "a product's",
-	"DefaultAddressPools":       "networks are made per name, without pools",
-	"FirewallBackend":           "no firewall is touched",
-	"Containerd":                "there is none",
-	"NRI":                       "of containerd",
-	"DiscoveredDevices":         "of CDI",
+	"Storage":                 "the containerd image store's twin of GraphDriver",
+	"ImageManifestDescriptor": "of docker's containerd image store",
+	"Config.ArgsEscaped":      "Windows",
+	"Config.NetworkDisabled":  "docker leaves it out when false, and bryo's is NetworkMode none",
+	"Descriptor":              "of docker's containerd image store",
+	"Manifests":               "of docker's containerd image store",
+	"Identity":                "of docker's containerd image store",
+	"ClusterVolume":           "Swarm",
+	"Status":                  "of volume plugins",
+	"UsageData":               "docker fills it in for system df only",
+	"SystemStatus":            "Swarm",
+	"ProductLicense":          "a product's",
+	"DefaultAddressPools":     "networks are made per name, without pools",
+	"FirewallBackend":         "no firewall is touched",
+	"Containerd":              "there is none",
+	"NRI":                     "of containerd",
+	"DiscoveredDevices":       "of CDI",
 }
 
 // beyond are keys that bryo has and docker's newest version has not: older ones
@@ -59,7 +58,7 @@ func TestSchemaIsDockers(t *testing.T) {
 		notInThisState []string
 	}{
 		{"container", reflect.TypeFor[container.InspectResponse](), reflect.TypeFor[Inspect](), nil,
-			[]string{"HostConfig.DeviceRequests", "HostConfig.Mounts", "NetworkSettings.Networks.*"}},
+			[]string{"HostConfig.DeviceRequests", "HostConfig.Mounts"}},
 		{"image", reflect.TypeFor[dockerimage.InspectResponse](), reflect.TypeFor[image.Inspect](), []string{"Config"}, nil},
 		{"volume", reflect.TypeFor[dockervolume.Volume](), reflect.TypeFor[volume.Inspect](), nil, nil},
 		{"info", reflect.TypeFor[system.Info](), reflect.TypeFor[Info](), nil, nil},

@@ -105,7 +105,8 @@ func (l List) choose(format string, quiet bool) (text string, table bool) {
 
 // Docker's columns: at least 10 wide, 3 blanks apart.
 func (l List) writeTable(out io.Writer, tmpl *template.Template, body *bytes.Buffer) error {
-	table := tabwriter.NewWriter(out, 10, 1, 3, ' ', 0)
+	var text bytes.Buffer // a tabwriter writes cell by cell: thousands of system calls
+	table := tabwriter.NewWriter(&text, 10, 1, 3, ' ', 0)
 	if err := tmpl.Funcs(headerFunctions()).Execute(table, header(l.Headers)); err != nil {
 		return fmt.Errorf("template parsing error: %w", err)
 	}
@@ -115,7 +116,11 @@ func (l List) writeTable(out io.Writer, tmpl *template.Template, body *bytes.Buf
 	if _, err := body.WriteTo(table); err != nil {
 		return err
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err := text.WriteTo(out)
+	return err
 }
 
 // header is what the template is executed with for the first line of a table.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,12 @@ func stat(pid int) (start uint64, state byte, err error) {
 }
 
 // BootID changes with every boot; empty when /proc hides it.
-func BootID() string {
+func BootID() string { return bootID() }
+
+// No process sees two boots: read once, as a list of containers asks for each.
+var bootID = sync.OnceValue(readBootID)
+
+func readBootID() string {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
