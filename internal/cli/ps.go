@@ -49,6 +49,9 @@ func ps(c *cli.Context) error {
 	if err != nil {
 		return usageError(err.Error())
 	}
+	if err := checkPsValues(filters); err != nil {
+		return err
+	}
 	e, err := engineOf(c)
 	if err != nil {
 		return err
@@ -179,9 +182,30 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 	if c.Status.Health != nil {
 		health = c.Status.Health.Status
 	}
+	if task, _ := f.Bool("is-task", false); task {
+		return false, nil // of Swarm: there is none
+	}
 	return exitedOK && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
 		f.Matches("status", c.Status.Phase) && matchesNetwork(c, f["network"]) && matchesPorts(c, f) && f.Matches("health", health) &&
 		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
+}
+
+// psValues are the filters whose values are known words.
+var psValues = map[string][]string{
+	"status": {state.Created, state.Running, state.Paused, state.Restarting, "removing", state.Exited, state.Dead},
+	"health": {"starting", "healthy", "unhealthy", "none"},
+}
+
+func checkPsValues(filters format.Filters) error {
+	for key, known := range psValues {
+		for _, value := range filters[key] {
+			if !contains(known, value) {
+				return arityError(fmt.Sprintf("invalid filter '%s=%s'", key, printable(value)))
+			}
+		}
+	}
+	_, err := filters.Bool("is-task", false)
+	return err
 }
 
 func matchesExited(c *engine.Container, codes []string) (bool, error) {
