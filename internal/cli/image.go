@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,10 +58,19 @@ func rmiCommand() *cli.Command {
 			for _, line := range result.Lines {
 				fmt.Fprintln(stdout(c), line)
 			}
+			if c.Bool("force") && !slices.ContainsFunc(result.Errors, isPresent) {
+				// What is to be gone by force, and is not there, is gone: docker's exit code is 0.
+				for i := range result.Errors {
+					fmt.Fprintln(os.Stderr, printable(result.Errors[i].Message))
+				}
+				return nil
+			}
 			return several(result.Errors)
 		},
 	}
 }
+
+func isPresent(f images.Failure) bool { return f.Kind != images.KindNotFound }
 
 // several reports the failures of a command with many operands: one line each,
 // exit code 1.

@@ -52,12 +52,16 @@ func credentialsOf(c *cli.Context) (credential.Credential, error) {
 	who := credential.Credential{Username: c.String("username"), Password: c.String("password")}
 	switch {
 	case c.IsSet("password") && c.Bool("password-stdin"):
-		return who, usageError("--password and --password-stdin are mutually exclusive")
+		return who, errors.New("conflicting options: cannot specify both --password and --password-stdin")
+	case c.IsSet("username") && who.Username == "":
+		return who, errors.New("username is empty")
+	case c.IsSet("password") && who.Password == "":
+		return who, errors.New("password is empty")
 	case c.IsSet("password"):
 		fmt.Fprintln(os.Stderr, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 	case c.Bool("password-stdin"):
 		if who.Username == "" {
-			return who, usageError("Must provide --username with --password-stdin")
+			return who, errors.New("the --password-stdin option requires --username to be set")
 		}
 		// A password is a line; a megabyte is no password.
 		data, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<20))

@@ -76,7 +76,7 @@ func (v *View) head() {
 		case v.push:
 			v.line("The push refers to repository [" + v.ref.Name() + "]")
 		default:
-			v.line(v.ref.Identifier() + ": Pulling from " + strings.TrimPrefix(v.ref.Name(), reference.DefaultDomain+"/"))
+			v.line(v.ref.Identifier() + ": Pulling from " + v.ref.Path)
 		}
 	})
 }
