@@ -11,6 +11,7 @@ import (
 
 	"bryo/internal/engine"
 	"bryo/internal/hostinfo"
+	"bryo/internal/state"
 )
 
 // generateCommand prints files that join bryo with the host.
@@ -83,8 +84,13 @@ func systemdQuote(path string) string {
 	return path
 }
 
-// warnOfLogout says when a detached container cannot outlive this session.
-func warnOfLogout() {
+// warnOfLogout says when a detached container cannot outlive this session: the
+// session's processes end, or its scope does, which limits need.
+func warnOfLogout(config *state.Config) {
+	if len(config.Host.Limits.Needs()) > 0 && engine.CgroupDriver() == "systemd" && !hostinfo.ManagerStays() {
+		fmt.Fprintln(os.Stderr, "bryo: the container ends when you log out (its limits need a scope of your systemd); to keep it: loginctl enable-linger")
+		return
+	}
 	who := os.Getenv("USER")
 	if u, err := user.LookupId(fmt.Sprint(os.Getuid())); err == nil {
 		who = u.Username

@@ -57,7 +57,7 @@ func run(c *cli.Context) error {
 		if err := e.Background(config); err != nil {
 			return started(err)
 		}
-		warnOfLogout()
+		warnOfLogout(config)
 		_, err = fmt.Fprintln(stdout(c), config.ID)
 		return err
 	}

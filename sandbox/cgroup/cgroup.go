@@ -109,8 +109,11 @@ func handDown(group string) (enabled []string) {
 // one: those that are handed down, or could be because no process is in the way.
 func Offers(group string) []string {
 	dir := filepath.Join(mount, group)
-	if unix.Access(filepath.Join(dir, "cgroup.subtree_control"), unix.W_OK) != nil || unix.Access(dir, unix.W_OK) != nil {
-		return nil
+	// cgroup.procs: who moves a process needs it of the common ancestor.
+	for _, file := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
+		if unix.Access(filepath.Join(dir, file), unix.W_OK) != nil {
+			return nil
+		}
 	}
 	if len(fields(dir, "cgroup.procs")) == 0 {
 		return fields(dir, "cgroup.controllers")
