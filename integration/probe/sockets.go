@@ -479,11 +479,16 @@ func swap(a []string) error {
 	go func() {
 		runtime.LockOSThread()
 		for !stop.Load() {
-			if s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
-				_ = unix.Dup3(s, fd, unix.O_CLOEXEC)
-				unix.Close(s)
+			// A new one each time: the handler takes a socket inside that it sees.
+			s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				continue
 			}
-			_ = unix.Dup3(other, fd, unix.O_CLOEXEC)
+			for range 100 {
+				_ = unix.Dup3(s, fd, unix.O_CLOEXEC)
+				_ = unix.Dup3(other, fd, unix.O_CLOEXEC)
+			}
+			unix.Close(s)
 		}
 	}()
 	text := []byte("hello\n")

@@ -234,7 +234,7 @@ func (h *Handler) datagram(p *pending, s *socket, at uint64, flags int) (message
 	if err != nil {
 		return m, err
 	}
-	if err := plainControl(m.control); err != nil {
+	if m.control, err = plainControl(m.control); err != nil {
 		return m, err
 	}
 	return m, h.direct(p, s, &m)
@@ -295,14 +295,15 @@ func (p *pending) vectors(at uint64, n int) ([]unix.RemoteIovec, error) {
 
 // plainControl lets through the control messages of datagrams that say how a
 // packet is sent, and none that says where to: IP_RETOPTS and routing headers name
-// a first hop that was not judged.
-func plainControl(control []byte) error {
-	if len(control) == 0 {
-		return nil
+// a first hop that was not judged. What is passed on is made anew from what was
+// read: the kernel cannot read it in another way.
+func plainControl(control []byte) (plain []byte, err error) {
+	if len(control) < unix.SizeofCmsghdr {
+		return nil, nil // the kernel sees none either
 	}
 	list, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return unix.EINVAL
+		return nil, unix.EINVAL
 	}
 	for _, c := range list {
 		switch (option{int(c.Header.Level), int(c.Header.Type)}) {
@@ -310,11 +311,12 @@ func plainControl(control []byte) error {
 			option{unix.IPPROTO_IPV6, unix.IPV6_PKTINFO}, option{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT},
 			option{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}, option{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG},
 			option{unix.IPPROTO_UDP, unix.UDP_SEGMENT}, option{unix.SOL_SOCKET, unix.SO_TIMESTAMPING_OLD}:
+			plain = appendControl(plain, c)
 		default:
-			return unix.EINVAL
+			return nil, unix.EINVAL
 		}
 	}
-	return nil
+	return plain, nil
 }
 
 // sendmmsg carries sendmmsg(2) out, e.g. of glibc's resolver.
