@@ -646,3 +646,68 @@ func localClient(name *unix.SockaddrUnix) error {
 	}
 	return err
 }
+
+// full listens and never accepts, with its queue full: who connects waits.
+func full(a []string) error {
+	at := sockaddr(a[0])
+	fd, err := blockingSocket(a[0], unix.SOCK_STREAM)
+	if err != nil {
+		return err
+	}
+	if err := unix.Bind(fd, at); err != nil {
+		return err
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		return err
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	for range 4 {
+		c, err := blockingSocket(a[0], unix.SOCK_STREAM|unix.SOCK_NONBLOCK)
+		if err != nil {
+			return err
+		}
+		_ = unix.Connect(c, name)
+	}
+	time.Sleep(200 * time.Millisecond)
+	if err := os.WriteFile(a[1], []byte(endOf(name).String()), 0o644); err != nil {
+		return err
+	}
+	time.Sleep(time.Hour)
+	return nil
+}
+
+// impatient connects to such a server: blocking with a limit, which ends it, and
+// while signals come, which do not.
+func impatient(a []string) error {
+	fd, err := blockingSocket(a[0], unix.SOCK_STREAM)
+	if err != nil {
+		return err
+	}
+	tv := unix.NsecToTimeval(int64(700 * time.Millisecond))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv); err != nil {
+		return err
+	}
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				_ = unix.Kill(os.Getpid(), unix.SIGURG) // Go's own, and harmless
+			}
+		}
+	}()
+	start := time.Now()
+	err = unix.Connect(fd, sockaddr(a[0]))
+	close(stop)
+	took := time.Since(start)
+	if err == nil || took < 600*time.Millisecond || took > patience {
+		return fmt.Errorf("%v after %v", err, took)
+	}
+	fmt.Println(errnoName(err.(syscall.Errno)))
+	return nil
+}

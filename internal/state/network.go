@@ -131,11 +131,11 @@ func (n *Network) option(text string) error {
 	case key == "mtu" && hasValue:
 		mtu, err := strconv.Atoi(value)
 		if err != nil || mtu < minMTU || mtu > maxMTU {
-			return fmt.Errorf("network default: mtu=%q: not a number from %d to %d", value, minMTU, maxMTU)
+			return fmt.Errorf("network %s: mtu=%q: not a number from %d to %d", n.Name, value, minMTU, maxMTU)
 		}
 		n.MTU = mtu
 	default:
-		return fmt.Errorf("network default: no such option %q: there are host-loopback, metadata, mtu=N", text)
+		return fmt.Errorf("network %s: no such option %q: there are host-loopback, metadata, mtu=N", n.Name, text)
 	}
 	return nil
 }
