@@ -36,7 +36,7 @@ func (c *session) execute(e Exec, files []*os.File) error {
 	c.announce("exec_create: "+words, "execID", run.id)
 	if err := c.begin(run, e); err != nil {
 		run.client.close()
-		return err
+		return execFailure(e, err)
 	}
 	c.exec, c.terminal = run, e.Terminal
 	c.announce("exec_start: "+words, "execID", run.id)
@@ -49,6 +49,24 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		run.end()
 	}()
 	return nil
+}
+
+// execFailure has docker's exit codes of exec: 127 when something that was named
+// is not there, 126 for what cannot be done with it.
+func execFailure(e Exec, err error) *Failed {
+	failed := failure(err)
+	var exec *sandbox.ExecError
+	switch {
+	case errors.As(err, &exec):
+	case errors.Is(err, errNotRunning):
+		failed.Code = 1
+	case strings.Contains(failed.Message, "chdir to cwd"): // libcontainer's words; the cause is its last one
+		cause := failed.Message[strings.LastIndex(failed.Message, ": ")+2:]
+		failed.Message, failed.Code = "working directory "+strconv.Quote(e.WorkDir)+": "+cause, 127
+	default:
+		failed.Code = 126
+	}
+	return failed
 }
 
 // begin starts the process on the main thread.

@@ -90,7 +90,11 @@ func fail(control *Control, err error) int {
 }
 
 func failure(err error) *Failed {
-	failed := &Failed{Message: err.Error(), Code: 125}
+	var failed *Failed
+	if errors.As(err, &failed) {
+		return failed
+	}
+	failed = &Failed{Message: err.Error(), Code: 125}
 	var exec *sandbox.ExecError
 	if errors.As(err, &exec) {
 		failed.Code = exec.Code()
