@@ -146,15 +146,21 @@ func mountLayers(c *state.Config, dir, scratch, root string, writable bool) erro
 
 // attach mounts the container's binds and volumes into its tree. A source that is
 // gone is left out: the other files can be copied all the same.
+//
+// A container that was never started has its new volumes filled from the image
+// first, as its start would: what is copied in now must not keep that from happening.
 func (r *role) attach(c *state.Config, root int, rootPath, scratch string) error {
+	status, err := state.Open(r.request.Root).Status(c.ID)
+	if err != nil {
+		return err
+	}
+	source := volume.NewStore(r.request.Root).Source(rootPath, status.Started.IsZero())
 	for i, m := range c.Host.Mounts {
 		if m.Type == mount.Tmpfs {
 			continue // empty while nothing runs
 		}
 		m.Chown, m.Relabel = false, ""
-		staged, err := mount.Stage(filepath.Join(scratch, "stage", strconv.Itoa(i)), []mount.Mount{m}, mount.StageOptions{
-			Volume: volume.NewStore(r.request.Root).Source(rootPath, false),
-		})
+		staged, err := mount.Stage(filepath.Join(scratch, "stage", strconv.Itoa(i)), []mount.Mount{m}, mount.StageOptions{Volume: source})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
