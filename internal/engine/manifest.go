@@ -38,7 +38,7 @@ type Descriptor struct {
 }
 
 // ErrNoList: there is no local list of that name.
-var ErrNoList = errors.New("No such manifest")
+var ErrNoList = errors.New("no such manifest")
 
 func (e *Engine) listPath(name string) string {
 	sum := sha256.Sum256([]byte(name))
