@@ -307,6 +307,9 @@ func (s *supervisor) servePorts() error {
 	if inlet, ok := first.Attachment.(network.Datagrams); ok {
 		t.Datagrams = func(fd int, n uint16) (func(), error) { return inlet.Datagrams(fd, t.Addresses, n) }
 	}
+	if inlet, ok := first.Attachment.(network.Inlet); ok {
+		t.Inbound = inlet.Inbound
+	}
 	return s.ports.Serve(t)
 }
 

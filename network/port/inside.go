@@ -56,7 +56,10 @@ func openInside(t Target) (*inside, error) {
 	ready := make(chan error, 1)
 	go func() {
 		err := t.Enter(func() error {
-			ready <- prepare()
+			if err := prepare(); err != nil {
+				return err
+			}
+			ready <- nil
 			return in.serve()
 		})
 		select {
@@ -120,15 +123,14 @@ func (in *inside) socket(domain int) (int, error) {
 // program listens on IPv4 only, a client that came over IPv6 has the gateway's
 // address: there is no better one.
 func (in *inside) dial(client *net.TCPConn, port uint16) (*net.TCPConn, error) {
-	from := client.RemoteAddr().(*net.TCPAddr).AddrPort()
-	from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	from := remote(client)
 	var first error
 	for _, six := range []bool{from.Addr().Is6(), false} {
-		to, gateway, ok := in.address(six)
+		to, gateway, ok := in.target.address(six)
 		if !ok {
 			continue
 		}
-		c, err := in.dialFrom(in.appear(from, to, gateway), netip.AddrPortFrom(to, port))
+		c, err := in.dialFrom(appear(from, to, gateway), netip.AddrPortFrom(to, port))
 		if err == nil || !from.Addr().Is6() {
 			return c, err
 		}
@@ -138,10 +140,10 @@ func (in *inside) dial(client *net.TCPConn, port uint16) (*net.TCPConn, error) {
 }
 
 // address is the container's and its gateway's of a family.
-func (in *inside) address(six bool) (own, gateway netip.Addr, ok bool) {
-	for i, a := range in.target.Addresses {
+func (t *Target) address(six bool) (own, gateway netip.Addr, ok bool) {
+	for i, a := range t.Addresses {
 		if a.Is6() == six {
-			return a, in.target.Gateways[i], true
+			return a, t.Gateways[i], true
 		}
 	}
 	return own, gateway, false
@@ -149,7 +151,7 @@ func (in *inside) address(six bool) (own, gateway netip.Addr, ok bool) {
 
 // appear is who the container sees: the client, but for those that would be
 // somebody else inside. A loopback address would be the container itself.
-func (in *inside) appear(from netip.AddrPort, own, gateway netip.Addr) netip.AddrPort {
+func appear(from netip.AddrPort, own, gateway netip.Addr) netip.AddrPort {
 	a := from.Addr()
 	if a.Is6() != own.Is6() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a == own || a.Zone() != "" {
 		return netip.AddrPortFrom(gateway, from.Port())

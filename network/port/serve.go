@@ -22,6 +22,10 @@ type Target struct {
 	// Addresses are the container's, at most one per family. Gateways, of the same
 	// families, stand for the host: a client on the host's loopback has that address.
 	Addresses, Gateways []netip.Addr
+	// Inbound takes over a connected socket for a port of the container, which sees
+	// client as the other end: for namespaces in which sockets cannot be given that
+	// address (a read-only /proc/sys, as in a container). nil: there is no such way.
+	Inbound func(fd int, client netip.AddrPort, port uint16)
 	// Datagrams takes over a copy of a bound socket for a port of the container;
 	// nil: this network carries none.
 	Datagrams func(fd int, port uint16) (stop func(), err error)
@@ -29,7 +33,8 @@ type Target struct {
 
 // serving is a set at work for one run of the container.
 type serving struct {
-	inside    *inside
+	inside    *inside // nil: by through
+	through   *through
 	listeners []*net.TCPListener
 	stops     []func() // of datagrams
 	work      sync.WaitGroup
@@ -74,11 +79,8 @@ func (now *serving) begin(l *listener, t Target) error {
 		}
 		return err
 	}
-	if now.inside == nil {
-		var err error
-		if now.inside, err = openInside(t); err != nil {
-			return err
-		}
+	if err := now.openWay(t); err != nil {
+		return err
 	}
 	listener, err := duplicate(l.fd)
 	if err != nil {
@@ -88,6 +90,19 @@ func (now *serving) begin(l *listener, t Target) error {
 	now.work.Add(1)
 	go now.accept(listener, l.mapping.Port)
 	return nil
+}
+
+// openWay chooses how connections get in: spliced to sockets made inside, or
+// through the user-mode stack, slower.
+func (now *serving) openWay(t Target) (err error) {
+	if now.inside != nil || now.through != nil {
+		return nil
+	}
+	if now.inside, err = openInside(t); err != nil && t.Inbound != nil {
+		now.through = &through{t}
+		return nil
+	}
+	return err
 }
 
 func datagrams(l *listener, t Target) (stop func(), err error) {
@@ -134,6 +149,10 @@ func (now *serving) accept(l *net.TCPListener, port uint16) {
 // connect joins a client to the container, or resets it, as the container's
 // kernel would.
 func (now *serving) connect(client *net.TCPConn, port uint16) {
+	if now.through != nil {
+		now.through.connect(client, port)
+		return
+	}
 	server, err := now.inside.dial(client, port)
 	if err != nil {
 		_ = client.SetLinger(0)
