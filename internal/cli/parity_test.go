@@ -12,9 +12,7 @@ import (
 )
 
 // notYet are commands of docker's that bryo does not have at all.
-var notYet = []string{
-	"build", "commit", "diff", "export", "search", "manifest inspect", "manifest create", "manifest push", "manifest annotate",
-}
+var notYet = []string{"build"}
 
 // dockersFlag is one flag as docker has it.
 type dockersFlag struct {
