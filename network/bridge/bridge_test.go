@@ -28,11 +28,47 @@ func TestMain(m *testing.M) {
 		os.Exit(Main())
 	case RouterRole:
 		os.Exit(RouterMain())
+	case "reader":
+		reader()
+		os.Exit(0)
 	case "box":
 		box()
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// reader says what a helper can do with files, and what it can call.
+func reader() {
+	dir := os.Args[2]
+	_, outside := os.ReadFile(filepath.Join(filepath.Dir(dir), "secret"))
+	_, own := os.ReadFile(filepath.Join(dir, "own"))
+	write := os.WriteFile(filepath.Join(filepath.Dir(dir), "planted"), nil, 0o600)
+	_, resolv := os.ReadFile("/etc/resolv.conf")
+	fmt.Println("confine", confine())
+	run := exec.Command("/bin/true").Run()
+	var mount error = unix.Mount("none", "/", "tmpfs", 0, "")
+	fmt.Println(own, os.IsPermission(outside), os.IsPermission(write), resolv, os.IsPermission(run), mount == unix.EPERM)
+}
+
+// TestConfined: a helper reads its own folder and the resolvers, writes nowhere else,
+// and runs nothing.
+func TestConfined(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "net")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(dir, "own"), filepath.Join(filepath.Dir(dir), "secret")} {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("/proc/self/exe", "x", dir)
+	cmd.Env = []string{envRole + "=reader", envKeep + "=1"}
+	out, err := cmd.CombinedOutput()
+	if want := "confine <nil>\n<nil> true true <nil> true true\n"; err != nil || string(out) != want {
+		t.Errorf("%s, %v; want %s", out, err, want)
+	}
 }
 
 // box attaches a namespace to the network and does what its input says.

@@ -76,6 +76,9 @@ func (h *helper) connect() (err error) {
 	if h.router, err = newRouter(h.dir); err != nil {
 		return err
 	}
+	if err := confine(); err != nil {
+		return err
+	}
 	if h.router.uplink != nil {
 		cfg := uplinkConfig(h.config)
 		s, err := stack.Serve(cfg, takeFD(h.router.uplink))
@@ -101,7 +104,6 @@ func (h *helper) connect() (err error) {
 			return err
 		}
 	}
-	confine(h.dir)
 	return nil
 }
 
