@@ -57,7 +57,7 @@ func (e *Engine) InspectNetwork(n *Network) (*InspectNetworkObject, error) {
 	out := &InspectNetworkObject{
 		Name: n.Name, ID: n.ID, Created: stamp(n.Created), Scope: "local", Driver: n.Driver, EnableIPv4: n.IPv4, EnableIPv6: n.IPv6,
 		Internal: n.Internal, Attachable: n.Attachable, Containers: map[string]InspectMember{},
-		Options: orEmpty(n.Options), Labels: orEmpty(n.Labels), IPAM: InspectIPAM{Driver: "default", Options: n.IPAM, Config: pools(n)},
+		Options: orEmpty(n.Options), Labels: orEmpty(n.Labels), IPAM: InspectIPAM{Driver: "default", Options: orEmpty(n.IPAM), Config: pools(n)},
 	}
 	name := n.Name
 	if n.Builtin && name == "bridge" {
