@@ -1,11 +1,15 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -90,15 +94,11 @@ func importTar(ctx context.Context, r *role) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var in io.Reader = os.Stdin
-	if a.Path != "-" {
-		f, err := os.Open(a.Path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	in, err := importSource(ctx, a.Path)
+	if err != nil {
+		return nil, err
 	}
+	defer in.Close()
 	img, err := archive.Import(in, archive.ImportOptions{
 		Changes: a.Changes, Message: a.Message, Platform: a.Platform, TempDir: r.partialDir(),
 	})
@@ -115,6 +115,56 @@ func importTar(ctx context.Context, r *role) (any, error) {
 		return nil, err
 	}
 	return images.ImportResult{ID: record.ID}, nil
+}
+
+// importSource opens a file, standard input, or what a URL leads to.
+func importSource(ctx context.Context, path string) (io.ReadCloser, error) {
+	if path == "-" {
+		return os.Stdin, nil
+	}
+	if !strings.HasPrefix(path, "http://") && !strings.HasPrefix(path, "https://") {
+		return os.Open(path)
+	}
+	return fetch(ctx, path)
+}
+
+// fetch opens a URL. A server that is silent for too long is given up.
+func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	body := &patientBody{timer: time.AfterFunc(patience, func() { cancel(errStalled) }), ctx: ctx}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, cmp.Or(context.Cause(ctx), err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		answer.Body.Close()
+		return nil, fmt.Errorf("get %s: %s", url, answer.Status)
+	}
+	body.ReadCloser = answer.Body
+	return body, nil
+}
+
+const patience = time.Minute
+
+var errStalled = errors.New("the server sends nothing any more")
+
+type patientBody struct {
+	io.ReadCloser
+	ctx   context.Context
+	timer *time.Timer
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	b.timer.Reset(patience)
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = cmp.Or(context.Cause(b.ctx), err)
+	}
+	return n, err
 }
 
 // save writes images as docker save does.
