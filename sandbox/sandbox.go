@@ -33,6 +33,10 @@ type Config struct {
 	Spec     *specs.Spec // without a user namespace; Process.User is the final user
 	Filter   Filter      // for the last stage; without a program: unconfined
 	Init     bool        // keep a reaper as PID 1
+	// SharedKeyring: the filter leaves the container no call to reach a keyring, so
+	// the one that all supervisors share (userns.SharedKeyring) will do. One of its
+	// own counts against the user's quota: 200 keys (/proc/sys/kernel/keys/maxkeys).
+	SharedKeyring bool
 	Single   bool        // the namespace has one id: setgroups is denied
 	Owner    Owner       // the invoking user's ids inside
 	// Wire is called once the namespaces are there, with the process that is to
@@ -142,7 +146,7 @@ func convert(c Config) (*configs.Config, error) {
 		CgroupName:      c.ID,
 		Spec:            &spec,
 		RootlessCgroups: true,
-		NoNewKeyring:    false,
+		NoNewKeyring:    c.SharedKeyring,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("convert spec: %w", err)

@@ -10,6 +10,11 @@ import (
 	"bryo/seccomp"
 )
 
+// deniesKeyrings: with the default profile, whatever the capabilities are.
+func (s *supervisor) deniesKeyrings() bool {
+	return s.config.Host.Security.Seccomp == "" && !s.config.Host.Privileged
+}
+
 // filter is the container's seccomp program, ready to load.
 func (s *supervisor) filter(spec *specs.Spec) (sandbox.Filter, error) {
 	security := s.config.Host.Security

@@ -20,6 +20,7 @@ import (
 	"bryo/rootfs/volume"
 	"bryo/sandbox"
 	"bryo/sandbox/cgroup"
+	"bryo/sandbox/userns"
 )
 
 // supervisor is one container's life: started, perhaps restarted, ended.
@@ -248,7 +249,8 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	box, err := sandbox.Start(sandbox.Config{
 		ID: s.config.ID, StateDir: s.runDir(), Spec: spec, Filter: filter, Init: s.config.Host.Init,
 		Single: s.config.Mapping.Single, Owner: owner(s.config),
-		Stdin: stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
+		SharedKeyring: userns.SharedKeyring() && s.deniesKeyrings(),
+		Stdin:         stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
 		Wire: s.attachLate(),
 	})
 	if err != nil {

@@ -33,11 +33,20 @@ int bryo_twin_control = -1;
 int bryo_is_twin; /* in the twin */
 long long bryo_began; /* CLOCK_MONOTONIC, nanoseconds */
 
+int bryo_keyring; /* the session keyring is the shared one */
+
 static void enter(int fd)
 {
 	const char *join = getenv("_BRYO_JOIN");
 	int result = 0, flags = CLONE_NEWUSER | CLONE_NEWNS;
 
+	/* The user's session keyring stays behind: one key for all supervisors.
+	 * Before the user namespace, which has names of its own (keyrings(7)). */
+	long key = syscall(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, "_bryo");
+	bryo_keyring = key >= 0;
+	/* The next one of this user finds it by its name only if he may search it. */
+	if (key >= 0)
+		syscall(__NR_keyctl, 5 /* KEYCTL_SETPERM */, key, 0x3f1b0000);
 	if (join) { /* a user namespace that is there, another container's */
 		if (setns(atoi(join), CLONE_NEWUSER) < 0)
 			result = errno;

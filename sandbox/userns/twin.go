@@ -1,7 +1,7 @@
 package userns
 
 /*
-extern int bryo_twin_pid, bryo_twin_socket, bryo_twin_control, bryo_is_twin;
+extern int bryo_twin_pid, bryo_twin_socket, bryo_twin_control, bryo_is_twin, bryo_keyring;
 extern long long bryo_began;
 */
 import "C"
@@ -66,6 +66,10 @@ func (t *Twin) Kill() {
 // IsTwin says whether this process was forked, not executed: its stdio is still
 // that of the command.
 func IsTwin() bool { return C.bryo_is_twin != 0 }
+
+// SharedKeyring: this process and what it starts have the session keyring that all
+// roles of this user share, not the user's.
+func SharedKeyring() bool { return C.bryo_keyring != 0 }
 
 // Began is when this process was executed, in nanoseconds of CLOCK_MONOTONIC; a
 // twin has the time of its command.
