@@ -37,8 +37,8 @@ type Config struct {
 	// the one that all supervisors share (userns.SharedKeyring) will do. One of its
 	// own counts against the user's quota: 200 keys (/proc/sys/kernel/keys/maxkeys).
 	SharedKeyring bool
-	Single   bool        // the namespace has one id: setgroups is denied
-	Owner    Owner       // the invoking user's ids inside
+	Single        bool  // the namespace has one id: setgroups is denied
+	Owner         Owner // the invoking user's ids inside
 	// Wire is called once the namespaces are there, with the process that is to
 	// become the first; nil: nothing to do. Nothing of the user's runs yet.
 	Wire func(pid int) error
