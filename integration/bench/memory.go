@@ -58,7 +58,7 @@ func (b *bench) supervisors() (pids []int) {
 
 // podmansHelpers are what podman leaves beside its containers.
 func podmansHelpers(user string) (pids []int) {
-	comms := []string{"conmon", "slirp4netns", "pasta", "pasta.avx2", "rootlessport", "rootlessport-c", "exe"}
+	comms := []string{"conmon", "slirp4netns", "pasta", "pasta.avx2", "rootlessport", "rootlessport-c"}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())

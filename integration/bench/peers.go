@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -57,6 +59,14 @@ func (b *bench) podman() error {
 		b.warm["podman"] = err.Error()
 	}
 	return b.podman()
+}
+
+// endPause ends the process that podman leaves to keep its user namespace.
+func (b *bench) endPause() {
+	text, err := os.ReadFile(filepath.Join(b.Dir, "run/libpod/tmp/pause.pid"))
+	if pid, e := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && e == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
 func (b *bench) spec(runtime string) []string {
