@@ -26,7 +26,7 @@ func TestRoot(t *testing.T) {
 		"strangers", "kill_verbs", "faults", "net_user", "net_user_faults",
 		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
 		"cp_race", "commit", "push",
-		"bypass", "no_tun", "bypass_ports", "bypass_inside", "bypass_attack", "bypass_ipv6"})
+		"bypass", "bypass_networks", "no_tun", "bypass_ports", "bypass_inside", "bypass_attack", "bypass_ipv6"})
 }
 
 func runScripts(t *testing.T, mode string, names []string) {

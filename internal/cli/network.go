@@ -70,9 +70,9 @@ func endpointFlags(c *cli.Context, n *state.Network) error {
 // checkModes refuses what does not go together, in docker's words.
 func checkModes(c *cli.Context, list []state.Network) error {
 	first := list[0]
-	for _, n := range list {
+	for i, n := range list {
 		switch {
-		case len(list) > 1 && !n.Defined():
+		case len(list) > 1 && !n.Defined() && (n.Name != state.NetworkBypass || i > 0):
 			return usageError("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
 		case n.Defined():
 			for _, alias := range n.Aliases {

@@ -78,6 +78,9 @@ type Endpoint struct {
 // OwnNetwork: the container has a network namespace that is not the host's.
 func (h *Host) OwnNetwork() bool { return h.Network != NetworkHost }
 
+// HasStack: the network is the user-mode stack's device, eth0, and leads out.
+func (n Network) HasStack() bool { return n.Name == NetworkDefault || n.Name == NetworkBypass }
+
 // ShownNetwork is a network's name in listings: docker's for the default one.
 func ShownNetwork(name string) string {
 	if name == NetworkDefault {

@@ -110,7 +110,7 @@ func (w *wires) routeVia(list []state.Network) string {
 	best := -1
 	for i, n := range list {
 		switch {
-		case n.Name == state.NetworkDefault:
+		case n.HasStack():
 			return n.Name
 		case w.internal[n.Name]:
 		case best < 0 || n.Priority > list[best].Priority:
@@ -128,7 +128,7 @@ func (w *wires) survey(root string, list []state.Network) {
 	w.internal = map[string]bool{}
 	w.hasDefault = false
 	for _, n := range list {
-		if n.Name == state.NetworkDefault {
+		if n.HasStack() {
 			w.hasDefault = true
 		}
 		if !n.Defined() {
