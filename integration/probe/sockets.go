@@ -108,7 +108,31 @@ func ask(a []string) error {
 		return onlyErrno(err)
 	}
 	defer c.Close()
+	if strings.HasPrefix(a[0], "udp") {
+		return insist(c)
+	}
 	return converse(c)
+}
+
+// insist sends again what may have been lost: before its server listens, a datagram
+// goes nowhere.
+func insist(c net.Conn) error {
+	b := make([]byte, 256)
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if _, err = io.WriteString(c, "hello\n"); err == nil {
+			_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			var n int
+			if n, err = c.Read(b); err == nil {
+				fmt.Println(strings.TrimSpace(string(b[:n])))
+				return nil
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return onlyErrno(err)
+		}
+	}
+	return onlyErrno(err)
 }
 
 func converse(c io.ReadWriter) error {

@@ -365,7 +365,7 @@ func (s *supervisor) failedToStart(err error) {
 	if s.config == nil {
 		return // not ours to change
 	}
-	s.ports.Close()
+	s.freePorts()
 	if s.config.Host.Remove {
 		s.remove()
 		s.clearWithdrawn()
@@ -380,7 +380,7 @@ func (s *supervisor) failedToStart(err error) {
 // finish records the end, or removes all of a --rm container, before anyone is
 // told: who saw the exit code finds no trace.
 func (s *supervisor) finish(code int) {
-	s.ports.Close()
+	s.freePorts()
 	s.closeLog()
 	os.Remove(SocketPath(s.containers, s.start.ID))
 	if s.stopAsked.Load() {

@@ -290,6 +290,14 @@ func (s *supervisor) openPorts() error {
 	return err
 }
 
+// freePorts lets the published ports go at once, before anyone hears of the end.
+func (s *supervisor) freePorts() {
+	if s.wires.bypass != nil {
+		_ = s.wires.bypass.Close() // it holds copies
+	}
+	s.ports.Close()
+}
+
 // servePorts connects the ports with the network that the container has now.
 func (s *supervisor) servePorts() error {
 	w := &s.wires

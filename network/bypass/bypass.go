@@ -161,11 +161,11 @@ func (h *Handler) knock() error {
 // Close ends the loop; calls that wait and come later fail with ENOSYS.
 func (h *Handler) Close() error {
 	h.mu.Lock()
-	h.closing = true
-	h.mu.Unlock()
-	if err := h.knock(); err != nil {
-		return err
+	if !h.closing {
+		h.closing = true
+		_ = h.knock()
 	}
+	h.mu.Unlock()
 	<-h.done
 	return nil
 }
@@ -258,6 +258,9 @@ func (h *Handler) watch(fd int, events uint32) error {
 func (h *Handler) unwatch(fd int) { _ = unix.EpollCtl(h.poller, unix.EPOLL_CTL_DEL, fd, nil) }
 
 func (h *Handler) release() {
+	h.mu.Lock()
+	h.closing = true // nobody knocks any more: the descriptor may be another's soon
+	h.mu.Unlock()
 	for _, w := range h.waits {
 		unix.Close(w.socket.fd)
 	}

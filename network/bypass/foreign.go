@@ -164,8 +164,12 @@ func (h *Handler) work(j *job, do func() (int64, error)) {
 	<-done
 	j.socket.close()
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closing {
+		unix.Close(j.pidfd)
+		return
+	}
 	h.finished = append(h.finished, j)
-	h.mu.Unlock()
 	_ = h.knock()
 }
 

@@ -19,6 +19,7 @@ type Set struct {
 	list    []*listener
 	serving *serving // nil while the container does not run
 	silent  bool     // see Reserve
+	before  []Mapping
 }
 
 // listener is one socket of the host.
@@ -37,6 +38,7 @@ const queue = 4096
 func Open(mappings, before []Mapping) (*Set, error) { return (&Set{}).openAll(mappings, before) }
 
 func (s *Set) openAll(mappings, before []Mapping) (*Set, error) {
+	s.before = before
 	for _, m := range mappings {
 		if m.First == 0 && s.again(m, before) {
 			continue
@@ -134,7 +136,7 @@ func (s *Set) listen(m Mapping, ip netip.Addr, n uint16) (*listener, error) {
 	}
 	take := bind
 	if s.silent && kind == unix.SOCK_STREAM {
-		take = reserve
+		take = s.reserve
 	}
 	if err := take(fd, domain, kind, netip.AddrPortFrom(ip, n)); err != nil {
 		unix.Close(fd)

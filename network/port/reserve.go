@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,10 +40,26 @@ func (s *Set) Sockets() (list []Socket) {
 	return list
 }
 
-// reserve binds without SO_REUSEADDR first: with it, two reservations of one port
+// lastRun is how long the sockets of a container's last run may take to be gone: a
+// process that is killed closes them a moment after it is missed.
+const lastRun = 2 * time.Second
+
+// reserve binds a port, and waits for one that the container itself had before.
+func (s *Set) reserve(fd, domain, _ int, at netip.AddrPort) error {
+	ours := slices.ContainsFunc(s.before, func(m Mapping) bool { return m.First == at.Port() && m.Protocol != UDP })
+	for end := time.Now().Add(lastRun); ; time.Sleep(10 * time.Millisecond) {
+		err := bindQuietly(fd, domain, at)
+		if !ours || !errors.Is(err, unix.EADDRINUSE) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// bindQuietly binds without SO_REUSEADDR first: with it, two reservations of one port
 // would both succeed. Connections of a container that has just ended are the
 // exception: they hold a port for a minute and are not in the way.
-func reserve(fd, domain, _ int, at netip.AddrPort) error {
+func bindQuietly(fd, domain int, at netip.AddrPort) error {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	if domain == unix.AF_INET6 {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
 			return os.NewSyscallError("setsockopt", err)
