@@ -149,7 +149,6 @@ func newStack(cfg Config) (*Stack, error) {
 	s.flows, s.echoes = newTable(s, maxFlows), newTable(s, maxEchoes)
 	s.dns = newForwarder(s, cfg.ResolvConf)
 	s.sweep.owner = sweeper{s}
-	s.timers.set(&s.sweep, s.now+sweepEvery)
 	return s, nil
 }
 
@@ -265,6 +264,7 @@ func (s *Stack) packet(b []byte) {
 	if !s.gateway(p.src).IsValid() {
 		return
 	}
+	s.timers.notAfter(&s.sweep, s.now+sweepEvery)
 	if p.fragment {
 		if p, ok = s.pieces.add(p, s.now); !ok {
 			return
@@ -293,7 +293,8 @@ func (s *Stack) gateway(a netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// sweepEvery is the pace of housekeeping.
+// sweepEvery is the pace of housekeeping, which rests when there is nothing to do:
+// an idle container wakes nobody.
 const sweepEvery = 10e9
 
 type sweeper struct{ s *Stack }
@@ -301,7 +302,9 @@ type sweeper struct{ s *Stack }
 func (w sweeper) expired() {
 	w.s.chunks.trim()
 	w.s.pieces.expire(w.s.now)
-	w.s.timers.set(&w.s.sweep, w.s.now+sweepEvery)
+	if w.s.chunks.spare > 0 || len(w.s.pieces.list) > 0 {
+		w.s.timers.set(&w.s.sweep, w.s.now+sweepEvery)
+	}
 }
 
 // emit writes one packet to the device: s.head[:n] is the virtio header, the
