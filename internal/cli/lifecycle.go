@@ -341,7 +341,7 @@ func execCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set `NAME=VALUE`, or take NAME from here"},
 			&cli.StringSliceFlag{Name: "env-file", Usage: "read variables from `FILE`"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "keep standard input open"},
-			&cli.BoolFlag{Name: "privileged", Usage: "all capabilities of the user namespace, no seccomp"},
+			&cli.BoolFlag{Name: "privileged", Usage: "all capabilities of the user namespace"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "allocate a terminal"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "user and group (`NAME|UID[:GROUP|GID]`)"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "working directory inside"},

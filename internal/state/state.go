@@ -124,12 +124,28 @@ func (d Dir) Delete(id, name string) error {
 	}
 	d.releaseNames(id, name)
 	for _, dir := range []string{d.Path(id), d.withdrawn(id)} {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeTree(dir); err != nil {
 			return fmt.Errorf("remove container %s: %w", short(id), err)
 		}
 	}
 	os.Remove(d.ephemeral(id))
 	return nil
+}
+
+// removeTree deletes dir, never through a mount: behind one lie the user's own
+// files. Without the mount table nothing is deleted.
+func removeTree(dir string) error {
+	mounts, err := linux.MountsBelow(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("%s is mounted", mounts[0])
+	}
+	return os.RemoveAll(dir)
 }
 
 // Abandoned lists the --rm and half-made containers that nobody will remove any more: the

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -434,15 +434,12 @@ func (s *supervisor) clearWithdrawn() {
 	_ = s.containers.Delete(s.start.ID, s.config.Name)
 }
 
-// unmountAll detaches what this process mounted below the container's
-// directory dir, so that the directories can be deleted.
+// unmountAll detaches what this process mounted below the container's directory
+// dir, the last first, so that the directory can be deleted. What it leaves keeps
+// state.Delete from deleting.
 func unmountAll(dir string) {
-	staged, _ := os.ReadDir(filepath.Join(dir, stageDir))
-	places := []string{rootDir, devDir, runDir}
-	for _, e := range staged {
-		places = append(places, filepath.Join(stageDir, e.Name()))
-	}
-	for _, place := range places {
-		_ = unix.Unmount(filepath.Join(dir, place), unix.MNT_DETACH)
+	mounts, _ := linux.MountsBelow(dir)
+	for _, at := range slices.Backward(mounts) {
+		_ = unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	}
 }

@@ -208,6 +208,10 @@ func TestStall(t *testing.T) {
 
 // F68: a killed pull is continued; at most one chunk is fetched twice.
 func TestKilledPullContinues(t *testing.T) {
+	if name := os.Getenv("BRYO_TEST_PULL"); name != "" {
+		childPull(t, name)
+		return
+	}
 	s := newServer(t)
 	img, data, h := bigImage(t, 40<<20)
 	pushed(t, s, "a", img)
@@ -239,7 +243,7 @@ func TestKilledPullContinues(t *testing.T) {
 		return true
 	})
 	o, _ := options(t)
-	child := exec.Command(os.Args[0], "-test.run=^TestChildPull$", "-test.v")
+	child := exec.Command(os.Args[0], "-test.run=^TestKilledPullContinues$", "-test.v")
 	child.Env = append(os.Environ(), "BRYO_TEST_PULL="+s.ref(t, "a").String(), "BRYO_TEST_PARTIAL="+o.PartialDir)
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
@@ -268,12 +272,8 @@ func TestKilledPullContinues(t *testing.T) {
 	}
 }
 
-// TestChildPull is the process that TestKilledPullContinues kills.
-func TestChildPull(t *testing.T) {
-	name := os.Getenv("BRYO_TEST_PULL")
-	if name == "" {
-		t.Skip("only as a child of TestKilledPullContinues")
-	}
+// childPull is the process that is killed.
+func childPull(t *testing.T, name string) {
 	o, _ := options(t)
 	o.PartialDir = os.Getenv("BRYO_TEST_PARTIAL")
 	ref, err := reference.Parse(name)
