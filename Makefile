@@ -96,7 +96,10 @@ bench-pull: build ## pull and save against podman and skopeo, and their trees en
 
 .PHONY: bench-network
 bench-network: build ## throughput, latency, rate, published ports, start and memory against slirp4netns, pasta and RootlessKit
-	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./network/bench $(BENCHFLAGS)
+	@dir=$$(mktemp -d /var/tmp/bryo-bench-XXXXXX); trap 'rm -rf $$dir' EXIT; chmod 755 $$dir; \
+	$(GO) build -tags "$(TAGLIST)" -o $$dir/netbench ./network/bench; install -m 0755 bryo $$dir/bryo; \
+	if [ "$$(id -u)" = 0 ]; then integration/users; user="runuser -u bryo-test -- env HOME=$$(getent passwd bryo-test | cut -d: -f6)"; fi; cd $$dir; \
+	$${user:-} env BRYO_BIN=$$dir/bryo ./netbench $(BENCHFLAGS)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .PHONY: lint

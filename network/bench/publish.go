@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -50,6 +51,14 @@ func publishers() []publisher {
 func rootlesskit(driver, p string) (func(), error) {
 	return running("rootlesskit", "--net=slirp4netns", "--mtu=65520", "--disable-host-loopback", "--port-driver="+driver,
 		"--publish", "127.0.0.1:"+p+":"+innerPort+"/tcp", "iperf3", "-s")
+}
+
+// limited is the output of a program that may not take longer: a peer that spins
+// must not end the whole measurement.
+func limited(most time.Duration, name string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	return exec.CommandContext(ctx, name, args...).Output()
 }
 
 // running starts a program in a process group of its own.
@@ -120,7 +129,7 @@ func publishedOnce(p publisher, seconds int, reverse bool) (float64, error) {
 	}
 	// Some publish before the server is there: iperf3 then reports nothing.
 	for range 50 {
-		out, err := exec.Command("iperf3", args...).Output()
+		out, err := limited(time.Duration(seconds+10)*time.Second, "iperf3", args...)
 		if rate, _ := received(out); err == nil && rate > 0 {
 			return rate, nil
 		}
