@@ -22,7 +22,6 @@ type peer struct {
 	edit    func() error
 	run     []string
 	target  float64 // bryo's time by this peer's
-	times   []time.Duration
 }
 
 // peers of a start: the first is bryo itself. None has cgroups, which a plain

@@ -175,7 +175,7 @@ func publish(args []string) error {
 	if err != nil {
 		return err
 	}
-	a, err := network.Default{}.Attach(nil, ns, network.Config{}) //nolint:staticcheck // no deadline
+	a, err := network.Default{}.Attach(context.Background(), ns, network.Config{})
 	if err != nil {
 		return err
 	}

@@ -97,8 +97,9 @@ func switched(kind, protocol int) bool {
 
 // put ends the call with a new descriptor.
 func (h *Handler) put(p *pending, fd int, cloexec bool) {
-	number, err := p.from.AddFD(p.ID, fd, -1, cloexec, true)
+	_, err := p.from.AddFD(p.ID, fd, -1, cloexec, true)
 	if isErrno(err, unix.EINVAL) { // before kernel 5.14: in two steps
+		var number int
 		if number, err = p.from.AddFD(p.ID, fd, -1, cloexec, false); err == nil {
 			p.finish(int64(number), 0)
 			return
