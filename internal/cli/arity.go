@@ -29,6 +29,13 @@ func atLeast(c *cli.Context, n int) error {
 	return arity(c, fmt.Sprintf("requires at least %d %s", n, plural("argument", n)))
 }
 
+func between(c *cli.Context, least, most int) error {
+	if c.NArg() >= least && c.NArg() <= most {
+		return nil
+	}
+	return arity(c, fmt.Sprintf("requires at least %d and at most %d %s", least, most, plural("argument", most)))
+}
+
 func atMost(c *cli.Context, n int) error {
 	if c.NArg() <= n {
 		return nil

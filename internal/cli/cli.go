@@ -22,10 +22,6 @@ var (
 	commit  = "unknown"
 )
 
-// stopAtOperand names the commands whose operands may look like flags: all
-// after the image or container belongs to the program inside.
-var stopAtOperand = map[string]bool{"run": true, "create": true, "exec": true, "top": true, "container": true, "image": true, "volume": true, "system": true, "generate": true, "network": true, "manifest": true}
-
 // Main runs one command line and returns the process's exit code.
 func Main(args []string) int {
 	app := newApp(args)
@@ -110,6 +106,12 @@ func hasFlag(c *cli.Command, name string) bool {
 	return false
 }
 
+// stopsAtOperand: what comes after the image or the container belongs to the
+// program inside, or to ps, and may look like flags of ours.
+func stopsAtOperand(c *cli.Command) bool {
+	return strings.HasSuffix(c.ArgsUsage, "[ARG...]") || strings.HasSuffix(c.ArgsUsage, "[ps OPTIONS]")
+}
+
 // rewrite finds the command of the line and brings its arguments into canonical
 // form. Words that name no command are left for the app to refuse.
 func rewrite(app *cli.App, args []string) ([]string, error) {
@@ -118,7 +120,7 @@ func rewrite(app *cli.App, args []string) ([]string, error) {
 	rest := args[1:]
 	for command := root; ; {
 		if len(command.Subcommands) == 0 {
-			words, err := canonical(command, rest, !stopAtOperand[command.Name])
+			words, err := canonical(command, rest, !stopsAtOperand(command))
 			keepFlags(command, words)
 			return append(out, words...), wrapUsage(command, err)
 		}
@@ -221,17 +223,17 @@ func verbs() []definition {
 		{"login", loginCommand},
 		{"logout", logoutCommand},
 		{"logs", logsCommand},
+		{"man", manCommand},
 		{"manifest", manifestCommand},
 		{"network", networkCommand},
-		{"man", manCommand},
 		{"pause", func() *cli.Command { return pauseCommand(true) }},
 		{"port", portCommand},
 		{"ps", func() *cli.Command { return psCommand("ps") }},
 		{"pull", pullCommand},
 		{"push", pushCommand},
-		{"rm", removeCommand},
 		{"rename", renameCommand},
 		{"restart", restartCommand},
+		{"rm", removeCommand},
 		{"rmi", rmiCommand},
 		{"run", runCommand},
 		{"save", saveCommand},

@@ -16,7 +16,10 @@ func diffCommand() *cli.Command {
 		Usage:     "Inspect changes to files or directories on a container's filesystem",
 		ArgsUsage: "CONTAINER",
 		Action: func(c *cli.Context) error {
-			e, container, err := theContainer(c, 1)
+			if err := exactly(c, 1); err != nil {
+				return err
+			}
+			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -32,19 +35,6 @@ func diffCommand() *cli.Command {
 	}
 }
 
-// theContainer is the container that the first of n operands names.
-func theContainer(c *cli.Context, n int) (*engine.Engine, *engine.Container, error) {
-	if err := exactly(c, n); err != nil {
-		return nil, nil, err
-	}
-	e, err := engineOf(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	container, err := e.Container(c.Args().First())
-	return e, container, err
-}
-
 func exportCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "export",
@@ -54,11 +44,14 @@ func exportCommand() *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "Write to a `FILE`, instead of STDOUT"},
 		},
 		Action: func(c *cli.Context) error {
+			if err := exactly(c, 1); err != nil {
+				return err
+			}
 			output := c.String("output")
 			if output == "" && isTTY(os.Stdout) {
 				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
 			}
-			e, container, err := theContainer(c, 1)
+			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -82,10 +75,10 @@ func commitCommand() *cli.Command {
 			&cli.BoolFlag{Name: "pause", Aliases: []string{"p"}, Value: true, Usage: "Pause container during commit"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 && c.NArg() != 2 {
-				return arity(c, "requires at least 1 and at most 2 arguments")
+			if err := between(c, 1, 2); err != nil {
+				return err
 			}
-			e, container, err := theContainer(c, c.NArg())
+			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {
 				return err
 			}

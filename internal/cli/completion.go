@@ -186,7 +186,7 @@ func operandCount(c *cli.Command, words []string) (n int) {
 		if at >= len(words) {
 			return n
 		}
-		if n++; stopAtOperand[c.Name] {
+		if n++; stopsAtOperand(c) {
 			return n + len(words) - at - 1
 		}
 		words = words[at+1:]

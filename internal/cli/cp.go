@@ -44,11 +44,7 @@ func copyFiles(c *cli.Context) error {
 	case from == "" && to == "":
 		return errors.New("must specify at least one container source")
 	}
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	container, err := e.Container(from + to)
+	e, container, err := containerOf(c, from+to)
 	if err != nil {
 		return err
 	}

@@ -38,14 +38,16 @@ func diskUsageCommand() *cli.Command {
 			if c.Bool("verbose") {
 				return showObjects(stdout(c), c.String("format"), used)
 			}
-			return diskLayout.Write(stdout(c), c.String("format"), false, diskRows(used))
+			return diskLayout().Write(stdout(c), c.String("format"), false, diskRows(used))
 		},
 	}
 }
 
-var diskLayout = format.List{
-	Headers: map[string]string{"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
-	Table:   "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+func diskLayout() format.List {
+	return format.List{
+		Headers: map[string]string{"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
+		Table:   "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}",
+	}
 }
 
 // diskRows are docker's four: a build's steps are images here, and kept as such.
@@ -106,15 +108,15 @@ func showObjects(out io.Writer, how string, used *engine.DiskUsage) error {
 		}
 		return format.List{}.Write(out, "json", false, []format.Row{all})
 	}
-	for _, t := range tables {
+	for i, t := range tables {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
 		if _, err := fmt.Fprintf(out, "%s\n\n", t.title); err != nil {
 			return err
 		}
 		if err := t.layout.Write(out, "", false, t.rows); err != nil {
 			return err
-		}
-		if t.key != "BuildCache" {
-			fmt.Fprintln(out)
 		}
 	}
 	return nil

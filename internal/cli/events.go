@@ -3,15 +3,12 @@ package cli
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"os/signal"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/events"
-	"bryo/internal/format"
 )
 
 func eventsCommand() *cli.Command {
@@ -37,12 +34,8 @@ func showEvents(c *cli.Context) error {
 	if o.Filters, err = events.ParseFilters(c.StringSlice("filter")); err != nil {
 		return usageError(err.Error())
 	}
-	for flag, to := range map[string]*time.Time{"since": &o.Since, "until": &o.Until} {
-		if value := c.String(flag); value != "" {
-			if *to, err = format.Time(value, time.Now()); err != nil {
-				return usageError(fmt.Sprintf("invalid value for \"%s\": %v", flag, err))
-			}
-		}
+	if err := timeRange(c, &o.Since, &o.Until); err != nil {
+		return err
 	}
 	e, err := engineOf(c)
 	if err != nil {

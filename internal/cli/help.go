@@ -51,20 +51,23 @@ func helpText(c *cli.Command) string {
 }
 
 func usageLine(c *cli.Command) string {
-	text := c.HelpName
-	switch {
-	case len(c.Subcommands) > 0 && len(visible(c.Flags)) > 0:
-		text += " [OPTIONS] COMMAND"
-	case len(c.Subcommands) > 0:
-		text += " COMMAND"
-	case len(visible(c.Flags)) > 0:
-		text += " [OPTIONS]"
-	}
-	if c.ArgsUsage != "" && len(c.Subcommands) == 0 {
-		text += " " + c.ArgsUsage
-	}
 	const lead = "Usage:  "
+	text := c.HelpName + " " + synopsis(c)
 	return lead + strings.Join(format.Wrap(text, helpWidth-len(lead)), "\n"+strings.Repeat(" ", len(lead)+2)) + "\n"
+}
+
+// synopsis is what may follow a command's name.
+func synopsis(c *cli.Command) string {
+	var words []string
+	if len(visible(c.Flags)) > 0 {
+		words = append(words, "[OPTIONS]")
+	}
+	if len(c.Subcommands) > 0 {
+		words = append(words, "COMMAND")
+	} else if c.ArgsUsage != "" {
+		words = append(words, strings.Fields(c.ArgsUsage)...)
+	}
+	return strings.Join(words, " ")
 }
 
 // sentence begins as docker's do.

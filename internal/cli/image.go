@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -9,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
+	"bryo/internal/engine"
 	"bryo/internal/format"
 	"bryo/internal/images"
 	"bryo/rootfs/image"
@@ -115,14 +114,7 @@ func imageInspectCommand() *cli.Command {
 			&cli.StringFlag{Name: "platform", Usage: "inspect this platform"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			return inspectAll(c, func(name string) (any, error) {
+			return inspectAll(c, func(e *engine.Engine, name string) (any, error) {
 				return e.InspectImage(name, c.String("platform"))
 			})
 		},
@@ -191,15 +183,9 @@ func imagePruneCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "prune",
 		Usage: "remove unused images",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all unused images, not only dangling ones"},
-			&cli.StringSliceFlag{Name: "filter", Usage: "only those that match (`until=<timestamp>`, label)"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
-		},
+		Flags: append(pruneFlags("only those that match (`until=<timestamp>`, label)"),
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all unused images, not only dangling ones"}),
 		Action: func(c *cli.Context) error {
-			if err := exactly(c, 0); err != nil {
-				return err
-			}
 			filters, err := image.ParseFilter(c.StringSlice("filter"))
 			if err != nil {
 				return usageError(err.Error())
@@ -208,28 +194,9 @@ func imagePruneCommand() *cli.Command {
 			if c.Bool("all") {
 				warning = "WARNING! This will remove all images without at least one container associated to them."
 			}
-			if !c.Bool("force") && !confirmed(c, warning) {
-				return nil
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			freed, err := pruneImages(c.Bool("all"))(e, stdout(c), format.Filters(filters))
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(freed)))
-			return err
+			return prune(c, pruning{warning: warning, filters: format.Filters(filters), steps: []pruneStep{pruneImages(c.Bool("all"))}})
 		},
 	}
-}
-
-// confirmed asks on stdout as docker does; anything but y is no.
-func confirmed(c *cli.Context, warning string) bool {
-	fmt.Fprintf(stdout(c), "%s\nAre you sure you want to continue? [y/N] ", warning)
-	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	return strings.EqualFold(strings.TrimSpace(answer), "y")
 }
 
 func loadCommand() *cli.Command {

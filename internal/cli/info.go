@@ -26,17 +26,14 @@ func infoCommand() *cli.Command {
 				return err
 			}
 			info := e.Info(version)
-			switch how := c.String("format"); how {
-			case "":
-				for _, warning := range info.Warnings {
-					defer fmt.Fprintln(c.App.ErrWriter, warning)
-				}
-				return writeInfo(stdout(c), info)
-			case "json":
-				return format.Inspect(stdout(c), "{{json .}}", []any{info})
-			default:
-				return format.Inspect(stdout(c), how, []any{info})
+			if how := c.String("format"); how != "" {
+				return showOne(stdout(c), how, info)
 			}
+			err = writeInfo(stdout(c), info)
+			for _, warning := range info.Warnings {
+				fmt.Fprintln(c.App.ErrWriter, warning)
+			}
+			return err
 		},
 	}
 }

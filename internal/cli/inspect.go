@@ -24,9 +24,6 @@ func inspectCommand() *cli.Command {
 			&cli.StringFlag{Name: "type", Usage: "container, image, network or volume"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
 			kind := c.String("type")
 			if c.Command.HelpName == "bryo container inspect" {
 				kind = "container"
@@ -34,11 +31,7 @@ func inspectCommand() *cli.Command {
 			if kind != "" && !contains([]string{"container", "image", "network", "volume"}, kind) {
 				return usageError(fmt.Sprintf("%q is not a valid value for --type", printable(kind)))
 			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			return inspectAll(c, func(name string) (any, error) { return inspectOne(e, kind, name, c.Bool("size")) })
+			return inspectAll(c, func(e *engine.Engine, name string) (any, error) { return inspectOne(e, kind, name, c.Bool("size")) })
 		},
 	}
 }

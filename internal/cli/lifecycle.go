@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -39,35 +38,6 @@ func createCommand() *cli.Command {
 	}
 }
 
-// each runs do for every operand; one failure does not keep the others, each is
-// a line on stderr, and the exit code is 1. done is printed for a success.
-func each(c *cli.Context, do func(*engine.Engine, *engine.Container) error) error {
-	if err := atLeast(c, 1); err != nil {
-		return err
-	}
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	failed := false
-	for _, key := range c.Args().Slice() {
-		container, err := e.Container(key)
-		if err == nil {
-			err = do(e, container)
-		}
-		if err != nil {
-			complain(c.Command.Name+": "+err.Error(), err)
-			failed = true
-			continue
-		}
-		fmt.Fprintln(stdout(c), key)
-	}
-	if failed {
-		return exit(1)
-	}
-	return nil
-}
-
 func startCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "start",
@@ -96,11 +66,7 @@ func start(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return errors.New("you cannot start and attach multiple containers at once")
 	}
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	container, err := e.Container(c.Args().First())
+	e, container, err := containerOf(c, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -240,37 +206,24 @@ func waitCommand() *cli.Command {
 			Name: "condition", Value: supervisor.WaitNotRunning, Usage: "not-running, next-exit, removed or healthy",
 		}},
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
 			condition := c.String("condition")
 			switch condition {
 			case supervisor.WaitNotRunning, supervisor.WaitNextExit, supervisor.WaitRemoved, supervisor.WaitHealthy:
 			default:
 				return usageError(fmt.Sprintf("invalid condition %q: use not-running, next-exit, removed or healthy", printable(condition)))
 			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			failed := false
-			for _, key := range c.Args().Slice() {
+			return forEach(c, func(e *engine.Engine, key string) error {
 				container, err := e.Container(key)
 				code := 0
 				if err == nil {
 					code, err = e.Wait(container, condition)
 				}
 				if err != nil {
-					fmt.Fprintf(os.Stderr, "bryo: wait: %s\n", oneLine(err.Error()))
-					failed = true
-					continue
+					return fmt.Errorf("wait: %w", err)
 				}
 				fmt.Fprintln(stdout(c), code)
-			}
-			if failed {
-				return exit(1)
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 }
@@ -287,11 +240,7 @@ func renameCommand() *cli.Command {
 			if c.Args().Get(0) == "" || c.Args().Get(1) == "" {
 				return errors.New("neither old nor new names may be empty")
 			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			container, err := e.Container(c.Args().First())
+			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -314,11 +263,7 @@ func attachCommand() *cli.Command {
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			container, err := e.Container(c.Args().First())
+			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {
 				return err
 			}
@@ -358,11 +303,7 @@ func execute(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	container, err := e.Container(c.Args().First())
+	e, container, err := containerOf(c, c.Args().First())
 	if err != nil {
 		return err
 	}

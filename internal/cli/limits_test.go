@@ -85,7 +85,7 @@ func TestDiskRows(t *testing.T) {
 		t.Errorf("nothing uses them: %v", rows[0])
 	}
 	var out strings.Builder
-	if err := diskLayout.Write(&out, "", false, rows); err != nil || !strings.HasPrefix(out.String(), "TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\n") {
+	if err := diskLayout().Write(&out, "", false, rows); err != nil || !strings.HasPrefix(out.String(), "TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\n") {
 		t.Errorf("table %q, %v", out.String(), err)
 	}
 }

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/engine"
-	"bryo/internal/format"
 	"bryo/internal/logs"
 )
 
@@ -40,11 +38,7 @@ func showLogs(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	container, err := e.Container(c.Args().First())
+	e, container, err := containerOf(c, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -75,12 +69,5 @@ func logOptions(c *cli.Context) (o logs.ReadOptions, err error) {
 	if o.Tail, err = logs.ParseTail(c.String("tail")); err != nil {
 		return o, usageError(err.Error())
 	}
-	for flag, to := range map[string]*time.Time{"since": &o.Since, "until": &o.Until} {
-		if value := c.String(flag); value != "" {
-			if *to, err = format.Time(value, time.Now()); err != nil {
-				return o, usageError(fmt.Sprintf("invalid value for \"%s\": %v", flag, err))
-			}
-		}
-	}
-	return o, nil
+	return o, timeRange(c, &o.Since, &o.Until)
 }

@@ -53,8 +53,7 @@ func manPage(c *cli.Command) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"bryo %s\" \"bryo manual\"\n", strings.ToUpper(roff(title)), roff(version))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(title), roff(c.Usage))
-	usage := strings.TrimPrefix(strings.Join(strings.Fields(usageLine(c)), " "), "Usage: "+c.HelpName)
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n%s\n", roff(c.HelpName), roff(strings.TrimSpace(usage)))
+	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n%s\n", roff(c.HelpName), roff(synopsis(c)))
 	if c.Description != "" {
 		fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", roff(c.Description))
 	}
@@ -70,18 +69,10 @@ func manPage(c *cli.Command) string {
 			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(strings.TrimSpace(o.name)), roff(o.text))
 		}
 	}
-	if parent, _, nested := cutLast(title, "-"); nested {
-		fmt.Fprintf(&b, ".SH SEE ALSO\n.BR %s (1)\n", roff(parent))
+	if at := strings.LastIndexByte(title, '-'); at >= 0 {
+		fmt.Fprintf(&b, ".SH SEE ALSO\n.BR %s (1)\n", roff(title[:at]))
 	}
 	return b.String()
-}
-
-func cutLast(s, separator string) (before, after string, found bool) {
-	at := strings.LastIndex(s, separator)
-	if at < 0 {
-		return s, "", false
-	}
-	return s[:at], s[at+len(separator):], true
 }
 
 // roff keeps text from being read as a request or an escape.

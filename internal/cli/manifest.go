@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,8 +35,8 @@ func manifestInspectCommand() *cli.Command {
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "Output additional info including layers and platform"},
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 && c.NArg() != 2 {
-				return arity(c, "requires at least 1 and at most 2 arguments")
+			if err := between(c, 1, 2); err != nil {
+				return err
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -180,9 +178,7 @@ func annotate(c *cli.Context, p *images.Platform) {
 			*field = value
 		}
 	}
-	for _, features := range c.StringSlice("os-features") {
-		p.OSFeatures = append(p.OSFeatures, strings.Split(features, ",")...)
-	}
+	p.OSFeatures = append(p.OSFeatures, commaList(c, "os-features")...)
 }
 
 func manifestPushCommand() *cli.Command {
@@ -218,24 +214,12 @@ func manifestRemoveCommand() *cli.Command {
 		Usage:     "Delete one or more manifest lists from local storage",
 		ArgsUsage: "MANIFEST_LIST [MANIFEST_LIST...]",
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			failed := false
-			for _, name := range c.Args().Slice() {
+			return forEach(c, func(e *engine.Engine, name string) error {
 				if err := e.RemoveManifestList(name); err != nil {
-					fmt.Fprintln(os.Stderr, "bryo: manifest rm: "+oneLine(err.Error()))
-					failed = true
+					return fmt.Errorf("manifest rm: %w", err)
 				}
-			}
-			if failed {
-				return exit(1)
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -128,8 +126,9 @@ func networkList() *cli.Command {
 			if err != nil {
 				return err
 			}
+			slices.SortFunc(list, func(a, b *engine.Network) int { return strings.Compare(a.Name, b.Name) })
 			var rows []format.Row
-			for _, n := range sortedNetworks(list) {
+			for _, n := range list {
 				keep, err := networkMatches(e, n, filters)
 				if err != nil {
 					return err
@@ -146,12 +145,6 @@ func networkList() *cli.Command {
 			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
 		},
 	}
-}
-
-func sortedNetworks(list []*engine.Network) []*engine.Network {
-	sorted := append([]*engine.Network(nil), list...)
-	slices.SortFunc(sorted, func(a, b *engine.Network) int { return strings.Compare(a.Name, b.Name) })
-	return sorted
 }
 
 func networkRow(n *engine.Network, whole bool) format.Row {
@@ -200,14 +193,7 @@ func networkInspect() *cli.Command {
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "no more than without"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			return inspectAll(c, func(name string) (any, error) {
+			return inspectAll(c, func(e *engine.Engine, name string) (any, error) {
 				n, err := e.Network(name)
 				if err != nil {
 					return nil, err
@@ -226,30 +212,16 @@ func networkRemove() *cli.Command {
 		ArgsUsage: "NETWORK [NETWORK...]",
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "no error for a network that is not there"}},
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			failed := false
-			for _, name := range c.Args().Slice() {
+			return forEach(c, func(e *engine.Engine, name string) error {
 				err := e.RemoveNetwork(name)
 				if c.Bool("force") && errors.As(err, new(*bridge.NotFoundError)) {
-					continue
+					return nil
 				}
-				if err != nil {
-					fmt.Fprintln(os.Stderr, "bryo: "+oneLine(err.Error()))
-					failed = true
-					continue
+				if err == nil {
+					fmt.Fprintln(stdout(c), name)
 				}
-				fmt.Fprintln(stdout(c), name)
-			}
-			if failed {
-				return exit(1)
-			}
-			return nil
+				return err
+			})
 		},
 	}
 }
@@ -258,35 +230,18 @@ func networkPrune() *cli.Command {
 	return &cli.Command{
 		Name:  "prune",
 		Usage: "remove all unused networks",
-		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "filter", Usage: "only those that match (`until=<timestamp>`, label)"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
-		},
+		Flags: pruneFlags("only those that match (`until=<timestamp>`, label)"),
 		Action: func(c *cli.Context) error {
-			if err := exactly(c, 0); err != nil {
-				return err
-			}
-			filters, err := format.ParseFilters(c.StringSlice("filter"), "until", "label", "label!")
-			if err != nil {
-				return usageError(err.Error())
-			}
-			if !c.Bool("force") && !confirmed(c, "WARNING! This will remove all custom networks not used by at least one container.") {
-				return nil
-			}
-			e, err := engineOf(c)
+			filters, err := pruneFilters(c)
 			if err != nil {
 				return err
 			}
-			_, err = pruneNetworks(e, stdout(c), filters)
-			return err
+			return prune(c, pruning{
+				warning: "WARNING! This will remove all custom networks not used by at least one container.",
+				filters: filters, steps: []pruneStep{pruneNetworks}, noTotal: true,
+			})
 		},
 	}
-}
-
-func pruneNetworks(e *engine.Engine, out io.Writer, filters format.Filters) (int64, error) {
-	removed, err := e.PruneNetworks(filters)
-	deleted(out, "Networks", removed)
-	return 0, err
 }
 
 func networkConnect() *cli.Command {
@@ -336,15 +291,6 @@ func addressFlags(c *cli.Context, n *state.Network) (err error) {
 		}
 	}
 	return nil
-}
-
-func containerOf(c *cli.Context, key string) (*engine.Engine, *engine.Container, error) {
-	e, err := engineOf(c)
-	if err != nil {
-		return nil, nil, err
-	}
-	container, err := e.Container(key)
-	return e, container, err
 }
 
 func networkDisconnect() *cli.Command {

@@ -49,18 +49,11 @@ func portCommand() *cli.Command {
 }
 
 func showPorts(c *cli.Context) error {
-	if err := atLeast(c, 1); err != nil {
-		return err
-	}
-	if err := atMost(c, 2); err != nil {
-		return err
-	}
-	e, err := engineOf(c)
-	if err != nil {
+	if err := between(c, 1, 2); err != nil {
 		return err
 	}
 	name := c.Args().First()
-	container, err := e.Container(name)
+	_, container, err := containerOf(c, name)
 	if err != nil {
 		return err
 	}

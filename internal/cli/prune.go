@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -15,31 +17,82 @@ import (
 	"bryo/rootfs/image"
 )
 
+// pruneFlags are those of every prune.
+func pruneFlags(filter string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "filter", Usage: filter},
+		&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
+	}
+}
+
+// pruneFilters are those of most prunes.
+func pruneFilters(c *cli.Context) (format.Filters, error) {
+	filters, err := format.ParseFilters(c.StringSlice("filter"), "until", "label", "label!")
+	if err != nil {
+		return nil, usageError(err.Error())
+	}
+	return filters, nil
+}
+
+// pruning is what one prune asks, and what it removes.
+type pruning struct {
+	warning string
+	filters format.Filters
+	steps   []pruneStep
+	noTotal bool // what it removes takes no room
+}
+
+type pruneStep func(*engine.Engine, io.Writer, format.Filters) (freed int64, err error)
+
+// prune asks and takes the steps. One failure does not keep the rest; the total
+// is what was freed all the same.
+func prune(c *cli.Context, p pruning) error {
+	if err := exactly(c, 0); err != nil {
+		return err
+	}
+	if !c.Bool("force") && !confirmed(c, p.warning) {
+		return nil
+	}
+	e, err := engineOf(c)
+	if err != nil {
+		return err
+	}
+	var total int64
+	var failed []error
+	for _, step := range p.steps {
+		freed, err := step(e, stdout(c), p.filters)
+		total += freed
+		failed = append(failed, err)
+	}
+	if !p.noTotal {
+		fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(total)))
+	}
+	return errors.Join(failed...)
+}
+
+// confirmed asks on stdout as docker does; anything but y is no.
+func confirmed(c *cli.Context, warning string) bool {
+	fmt.Fprintf(stdout(c), "%s\nAre you sure you want to continue? [y/N] ", warning)
+	answer, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	return strings.EqualFold(strings.TrimSpace(answer), "y")
+}
+
 func systemPruneCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "prune",
 		Usage: "remove unused data",
-		Flags: []cli.Flag{
+		Flags: append(pruneFlags("only what matches (`until=<timestamp>`, label)"),
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all unused images, not only dangling ones"},
-			&cli.StringSliceFlag{Name: "filter", Usage: "only what matches (`until=<timestamp>`, label)"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
-			&cli.BoolFlag{Name: "volumes", Usage: "unused anonymous volumes too"},
-		},
+			&cli.BoolFlag{Name: "volumes", Usage: "unused anonymous volumes too"}),
 		Action: func(c *cli.Context) error {
-			if err := exactly(c, 0); err != nil {
-				return err
-			}
-			filters, err := format.ParseFilters(c.StringSlice("filter"), "until", "label", "label!")
+			filters, err := pruneFilters(c)
 			if err != nil {
-				return usageError(err.Error())
+				return err
 			}
 			if c.Bool("volumes") && len(filters["until"]) > 0 {
 				return arityError("the \"until\" filter is not supported with \"--volumes\"")
 			}
-			if !c.Bool("force") && !confirmed(c, pruneWarning(c, filters)) {
-				return nil
-			}
-			return systemPrune(c, filters)
+			return prune(c, pruning{warning: pruneWarning(c, filters), filters: filters, steps: pruneSteps(c)})
 		},
 	}
 }
@@ -69,26 +122,7 @@ func pruneWarning(c *cli.Context, filters format.Filters) string {
 	return text
 }
 
-// systemPrune goes from what uses to what is used. One failure does not keep the
-// rest; the total is what was freed all the same.
-func systemPrune(c *cli.Context, filters format.Filters) error {
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	var total int64
-	var failed []error
-	for _, step := range pruneSteps(c) {
-		freed, err := step(e, stdout(c), filters)
-		total += freed
-		failed = append(failed, err)
-	}
-	fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(total)))
-	return errors.Join(failed...)
-}
-
-type pruneStep func(*engine.Engine, io.Writer, format.Filters) (freed int64, err error)
-
+// pruneSteps go from what uses to what is used.
 func pruneSteps(c *cli.Context) []pruneStep {
 	steps := []pruneStep{pruneContainers, pruneNetworks}
 	if c.Bool("volumes") {
@@ -101,6 +135,12 @@ func pruneContainers(e *engine.Engine, out io.Writer, filters format.Filters) (i
 	removed, freed, err := e.PruneContainers(filters)
 	deleted(out, "Containers", removed)
 	return freed, err
+}
+
+func pruneNetworks(e *engine.Engine, out io.Writer, filters format.Filters) (int64, error) {
+	removed, err := e.PruneNetworks(filters)
+	deleted(out, "Networks", removed)
+	return 0, err
 }
 
 func pruneVolumes(all bool) pruneStep {

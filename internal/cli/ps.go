@@ -190,14 +190,12 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
 }
 
-// psValues are the filters whose values are known words.
-var psValues = map[string][]string{
-	"status": {state.Created, state.Running, state.Paused, state.Restarting, "removing", state.Exited, state.Dead},
-	"health": {"starting", "healthy", "unhealthy", "none"},
-}
-
+// checkPsValues judges the filters whose values are known words.
 func checkPsValues(filters format.Filters) error {
-	for key, known := range psValues {
+	for key, known := range map[string][]string{
+		"status": {state.Created, state.Running, state.Paused, state.Restarting, "removing", state.Exited, state.Dead},
+		"health": {"starting", "healthy", "unhealthy", "none"},
+	} {
 		for _, value := range filters[key] {
 			if !contains(known, value) {
 				return arityError(fmt.Sprintf("invalid filter '%s=%s'", key, printable(value)))

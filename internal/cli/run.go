@@ -86,13 +86,6 @@ func attachOf(c *cli.Context, r *engine.RunRequest) error {
 		}
 		r.Host.Attach = append(r.Host.Attach, name)
 	}
-	for _, spec := range c.StringSlice("volumes-from") {
-		if _, _, err := mount.ParseVolumesFrom(spec); err != nil {
-			return usageError(err.Error())
-		}
-		r.Host.VolumesFrom = append(r.Host.VolumesFrom, spec)
-	}
-	r.Host.CIDFile = c.String("cidfile")
 	return nil
 }
 
@@ -297,7 +290,7 @@ func readLines(path string) ([]string, error) {
 
 func identityOf(c *cli.Context, r *engine.RunRequest) error {
 	h := &r.Host
-	h.Remove, h.Init = c.Bool("rm"), c.Bool("init")
+	h.Remove, h.Init, h.CIDFile = c.Bool("rm"), c.Bool("init"), c.String("cidfile")
 	h.Hostname, h.Domainname = c.String("hostname"), c.String("domainname")
 	h.StopSignal = c.String("stop-signal")
 	if h.StopSignal != "" {
@@ -390,6 +383,12 @@ func mountsOf(c *cli.Context, r *engine.RunRequest) error {
 	// Refused before anything is pulled; the image's own volumes come later.
 	if _, err := mount.NewPlan(r.Mounts); err != nil {
 		return usageError(err.Error())
+	}
+	for _, spec := range c.StringSlice("volumes-from") {
+		if _, _, err := mount.ParseVolumesFrom(spec); err != nil {
+			return usageError(err.Error())
+		}
+		r.Host.VolumesFrom = append(r.Host.VolumesFrom, spec)
 	}
 	r.Host.ReadOnly = c.Bool("read-only")
 	for _, spec := range c.StringSlice("device") {

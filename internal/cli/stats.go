@@ -33,12 +33,14 @@ func statsCommand() *cli.Command {
 	}
 }
 
-var statsLayout = format.List{
-	Headers: map[string]string{
-		"Container": "CONTAINER", "ID": "CONTAINER ID", "Name": "NAME", "CPUPerc": "CPU %", "MemUsage": "MEM USAGE / LIMIT",
-		"MemPerc": "MEM %", "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
-	},
-	Table: "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}",
+func statsLayout() format.List {
+	return format.List{
+		Headers: map[string]string{
+			"Container": "CONTAINER", "ID": "CONTAINER ID", "Name": "NAME", "CPUPerc": "CPU %", "MemUsage": "MEM USAGE / LIMIT",
+			"MemPerc": "MEM %", "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
+		},
+		Table: "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}",
+	}
 }
 
 // How often figures are taken: processor time is the difference of two.
@@ -53,11 +55,9 @@ func stats(c *cli.Context) error {
 		return err
 	}
 	watch := &watcher{engine: e, all: c.Bool("all"), whole: c.Bool("no-trunc"), keys: c.Args().Slice(), last: map[string]engine.Usage{}}
-	if _, err := watch.containers(); err != nil {
-		return err
-	}
 	ctx, stop := signal.NotifyContext(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
+	layout := statsLayout()
 	redraw := isTTY(os.Stdout) && !c.Bool("no-stream")
 	if _, err := watch.rows(); err != nil { // the first of two
 		return err
@@ -71,7 +71,7 @@ func stats(c *cli.Context) error {
 			return err
 		}
 		var screen bytes.Buffer
-		if err := statsLayout.Write(&screen, c.String("format"), false, rows); err != nil {
+		if err := layout.Write(&screen, c.String("format"), false, rows); err != nil {
 			return err
 		}
 		text := screen.Bytes()

@@ -32,11 +32,7 @@ func top(c *cli.Context) error {
 	if err := atLeast(c, 1); err != nil {
 		return err
 	}
-	e, err := engineOf(c)
-	if err != nil {
-		return err
-	}
-	container, err := e.Container(c.Args().First())
+	e, container, err := containerOf(c, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -45,7 +41,7 @@ func top(c *cli.Context) error {
 		return err
 	}
 	titles, rows, err := processes.Table(list, processes.Options{
-		PS: c.Args().Tail(), User: insideName(container, container.Mapping.UIDs), Group: insideName(container, container.Mapping.GIDs),
+		PS: c.Args().Tail(), User: insideName(users(container)), Group: insideName(groups(container)),
 	})
 	if err != nil {
 		return err
@@ -62,38 +58,73 @@ func top(c *cli.Context) error {
 	return errors.Join(out.Flush(), buffered.Flush())
 }
 
+// ids are those of users or of groups: how they lead from the container to the
+// host, and what the host calls the others.
+type ids struct {
+	mapped, kept []userns.Range // kept: the second map, of --userns keep-id
+	own          int
+	nameOf       func(id string) (string, error)
+}
+
+func users(c *engine.Container) ids {
+	i := ids{mapped: c.Mapping.UIDs, own: os.Geteuid(), nameOf: func(id string) (string, error) {
+		u, err := user.LookupId(id)
+		if err != nil {
+			return "", err
+		}
+		return u.Username, nil
+	}}
+	if c.Host.KeepID != nil {
+		i.kept = c.Host.KeepID.UIDs
+	}
+	return i
+}
+
+func groups(c *engine.Container) ids {
+	i := ids{mapped: c.Mapping.GIDs, own: os.Getegid(), nameOf: func(id string) (string, error) {
+		g, err := user.LookupGroupId(id)
+		if err != nil {
+			return "", err
+		}
+		return g.Name, nil
+	}}
+	if c.Host.KeepID != nil {
+		i.kept = c.Host.KeepID.GIDs
+	}
+	return i
+}
+
 // insideName shows an id of the host as the container knows it: root, or its
 // number there. Names of the image are not looked up: its files are a stranger's.
-func insideName(container *engine.Container, ranges []userns.Range) func(uint32) string {
+func insideName(i ids) func(uint32) string {
 	return func(id uint32) string {
-		if len(ranges) == 0 && id == uint32(os.Geteuid()) {
+		if len(i.mapped) == 0 && id == uint32(i.own) {
 			return "root"
 		}
-		for _, r := range ranges {
-			if id >= r.Outside && id-r.Outside < r.Count {
-				inside := containerID(container, r.Inside+id-r.Outside)
-				if inside == 0 {
-					return "root"
-				}
-				return strconv.FormatUint(uint64(inside), 10)
+		inside, mapped := within(i.mapped, id)
+		if !mapped {
+			text := strconv.FormatUint(uint64(id), 10)
+			if name, err := i.nameOf(text); err == nil {
+				return name
 			}
+			return text
 		}
-		if u, err := user.LookupId(strconv.FormatUint(uint64(id), 10)); err == nil {
-			return u.Username
+		if kept, ok := within(i.kept, inside); ok {
+			inside = kept
 		}
-		return strconv.FormatUint(uint64(id), 10)
+		if inside == 0 {
+			return "root"
+		}
+		return strconv.FormatUint(uint64(inside), 10)
 	}
 }
 
-// containerID goes through the second map of --userns keep-id.
-func containerID(container *engine.Container, id uint32) uint32 {
-	if container.Host.KeepID == nil {
-		return id
-	}
-	for _, r := range container.Host.KeepID.UIDs {
+// within goes through a map from outside to inside.
+func within(ranges []userns.Range, id uint32) (uint32, bool) {
+	for _, r := range ranges {
 		if id >= r.Outside && id-r.Outside < r.Count {
-			return r.Inside + id - r.Outside
+			return r.Inside + id - r.Outside, true
 		}
 	}
-	return id
+	return 0, false
 }

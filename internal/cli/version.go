@@ -1,14 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
-
-	"bryo/internal/format"
 )
 
 func versionCommand() *cli.Command {
@@ -73,19 +70,10 @@ func currentVersion() Version {
 
 func printVersion(c *cli.Context) error {
 	v := currentVersion()
-	switch text := c.String("format"); text {
-	case "":
-		_, err := fmt.Fprintf(stdout(c), "Client: bryo\n Version:    %s\n Git commit: %s\n Go version: %s\n OS/Arch:    %s/%s\n Kernel:     %s\n",
-			v.Client.Version, v.Client.GitCommit, v.Client.GoVersion, v.Client.Os, v.Client.Arch, v.Client.Kernel)
-		return err
-	case "json", "{{json .}}":
-		data, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(stdout(c), "%s\n", data)
-		return err
-	default:
-		return format.Inspect(stdout(c), text, []any{v})
+	if how := c.String("format"); how != "" {
+		return showOne(stdout(c), how, v)
 	}
+	_, err := fmt.Fprintf(stdout(c), "Client: bryo\n Version:    %s\n Git commit: %s\n Go version: %s\n OS/Arch:    %s/%s\n Kernel:     %s\n",
+		v.Client.Version, v.Client.GitCommit, v.Client.GoVersion, v.Client.Os, v.Client.Arch, v.Client.Kernel)
+	return err
 }

@@ -3,9 +3,9 @@ package cli
 import (
 	"fmt"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
+	"bryo/internal/engine"
 	"bryo/internal/format"
 	"bryo/internal/images"
 	"bryo/rootfs/volume"
@@ -72,14 +72,7 @@ func volumeInspect() *cli.Command {
 		ArgsUsage: "VOLUME [VOLUME...]",
 		Flags:     []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "json or a Go template"}},
 		Action: func(c *cli.Context) error {
-			if err := atLeast(c, 1); err != nil {
-				return err
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			return inspectAll(c, func(name string) (any, error) {
+			return inspectAll(c, func(e *engine.Engine, name string) (any, error) {
 				v, err := e.Volume(name)
 				if err != nil {
 					return nil, err
@@ -171,39 +164,24 @@ func volumePrune() *cli.Command {
 	return &cli.Command{
 		Name:  "prune",
 		Usage: "remove unused anonymous volumes",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "named volumes too"},
-			&cli.StringSliceFlag{Name: "filter", Usage: "only those that match (label)"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask"},
-		},
+		Flags: append(pruneFlags("only those that match (label)"),
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "named volumes too"}),
 		Action: func(c *cli.Context) error {
-			if err := exactly(c, 0); err != nil {
-				return err
+			keys := []string{"label", "label!", "all"}
+			if _, err := volume.ParseFilter(c.StringSlice("filter"), keys...); err != nil { // the values too
+				return usageError(err.Error())
 			}
-			if _, err := volume.ParseFilter(c.StringSlice("filter"), "label", "label!", "all"); err != nil {
+			filters, err := format.ParseFilters(c.StringSlice("filter"), keys...)
+			if err != nil {
 				return usageError(err.Error())
 			}
 			kind := "anonymous volumes not used by at least one container"
 			if c.Bool("all") {
 				kind = "volumes not used by at least one container"
 			}
-			if !c.Bool("force") && !confirmed(c, "WARNING! This will remove "+kind+".") {
-				return nil
-			}
-			e, err := engineOf(c)
-			if err != nil {
-				return err
-			}
-			filters, err := format.ParseFilters(c.StringSlice("filter"), "label", "label!", "all")
-			if err != nil {
-				return usageError(err.Error())
-			}
-			freed, err := pruneVolumes(c.Bool("all"))(e, stdout(c), filters)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(freed)))
-			return err
+			return prune(c, pruning{
+				warning: "WARNING! This will remove " + kind + ".", filters: filters, steps: []pruneStep{pruneVolumes(c.Bool("all"))},
+			})
 		},
 	}
 }

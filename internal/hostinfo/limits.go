@@ -3,7 +3,6 @@ package hostinfo
 import (
 	"context"
 	"io/fs"
-	"os"
 	"strings"
 )
 
@@ -45,10 +44,7 @@ func ManagerStays() bool {
 	if h.User.UID == 0 {
 		return true
 	}
-	if own, err := os.ReadFile("/proc/self/cgroup"); err == nil && strings.Contains(string(own), h.manager()) {
-		return true
-	}
-	return Lingers(h.FS, h.User.Name)
+	return strings.Contains(h.read("proc/self/cgroup"), h.manager()) || Lingers(h.FS, h.User.Name)
 }
 
 // Lingers: loginctl enable-linger was said for this user.
