@@ -153,7 +153,7 @@ func (e *Engine) CopyIn(ctx context.Context, c *Container, from, path string, o 
 	packed := make(chan error, 1)
 	counted := &counter{w: out}
 	go func() {
-		packed <- pack(ctx, counted, source)
+		packed <- files.Pack(ctx, counted, source.FD, source.Name, nil)
 		out.Close()
 	}()
 	err = e.onTree(c, supervisor.TreeInside, images.OpCopyIn, func(running bool) any {
@@ -164,18 +164,6 @@ func (e *Engine) CopyIn(ctx context.Context, c *Container, from, path string, o 
 		err = ours
 	}
 	return counted.n, e.copied(c, "extract-to-dir", err)
-}
-
-func pack(ctx context.Context, out io.Writer, source *files.Source) error {
-	buffered := bufio.NewWriterSize(out, 256<<10)
-	w := files.Writer{Tar: tar.NewWriter(buffered)}
-	if err := w.Tree(ctx, source.FD, source.Name); err != nil {
-		return err // without the end of an archive: the role keeps nothing half of it
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return buffered.Flush()
 }
 
 type counter struct {

@@ -20,7 +20,7 @@ type (
 	}
 
 	ChangesArgs struct{ ID string }
-	// ChangesResult has one line for each change: kind, space, path.
+	// ChangesResult is sorted by path.
 	ChangesResult struct{ Changes []Change }
 	Change        struct {
 		Kind string // A, C or D

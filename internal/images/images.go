@@ -182,7 +182,7 @@ type Host struct {
 	Mapping userns.Mapping
 	Debug   bool
 	Env     []string
-	Stdin   *os.File   // for load and import
+	Stdin   *os.File   // for load, import and what is copied into a container
 	Stdout  *os.File   // for save, export and what is copied out of a container
 	Files   []*os.File // TreeFile first
 }

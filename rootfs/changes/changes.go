@@ -76,8 +76,7 @@ func Walk(ctx context.Context, s Source, visit func(*Change) error) error {
 	}
 	defer below.close()
 	w := &walker{ctx: ctx, source: s, visit: visit}
-	_, err = w.dir(dir, below, "", func() error { return nil })
-	return err
+	return w.dir(dir, below, "", func() error { return nil })
 }
 
 type walker struct {
@@ -87,59 +86,56 @@ type walker struct {
 }
 
 // dir reports the changes in one directory. announce reports the directory
-// itself, before the first change in it; it may be called more than once. hidden
-// says that something of the runtime's was found.
-func (w *walker) dir(dir int, below stack, path string, announce func() error) (hidden bool, err error) {
+// itself, before the first change in it; it may be called more than once.
+func (w *walker) dir(dir int, below stack, path string, announce func() error) error {
 	names, err := files.List(dir)
 	if err != nil {
-		return false, at(path, err)
+		return at(path, err)
 	}
 	if w.source.Whole != "" {
 		if err := w.missing(names, below, path, announce, false); err != nil {
-			return false, err
+			return err
 		}
 	}
 	for _, name := range names {
 		if err := w.ctx.Err(); err != nil {
-			return false, err
+			return err
 		}
-		found, err := w.entry(dir, name, below, path+"/"+name, announce)
-		if err != nil {
-			return false, at(path+"/"+name, err)
+		if err := w.entry(dir, name, below, path+"/"+name, announce); err != nil {
+			return at(path+"/"+name, err)
 		}
-		hidden = hidden || found
 	}
-	return hidden, nil
+	return nil
 }
 
 // entry looks at one name of the upper directory.
-func (w *walker) entry(dir int, name string, below stack, path string, announce func() error) (hidden bool, err error) {
+func (w *walker) entry(dir int, name string, below stack, path string, announce func() error) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return false, unlessGone(err)
+		return unlessGone(err)
 	}
 	old, found, err := below.stat(name)
 	if err != nil {
-		return false, err
+		return err
 	}
 	switch {
 	case isWhiteout(&st) && w.source.Whole == "":
 		if !found {
-			return false, nil // of a file that was the container's own
+			return nil // of a file that was the container's own
 		}
-		return false, w.report(announce, &Change{Kind: Deleted, Path: path})
+		return w.report(announce, &Change{Kind: Deleted, Path: path})
 	case !found && w.source.Hidden != nil && w.source.Hidden(path, &st, dir, name):
-		return true, nil
+		return nil
 	case kind(&st) == unix.S_IFDIR:
 		return w.subdir(dir, name, &st, old, found, below, path, announce)
 	case found && w.source.Whole != "" && same(&st, old):
-		return false, nil
+		return nil
 	}
 	change := &Change{Kind: Added, Path: path, Dir: dir, Name: name, Stat: st}
 	if found {
 		change.Kind = Changed
 	}
-	return false, w.report(announce, change)
+	return w.report(announce, change)
 }
 
 func (w *walker) report(announce func() error, c *Change) error {
@@ -149,10 +145,10 @@ func (w *walker) report(announce func() error, c *Change) error {
 	return w.visit(c)
 }
 
-func (w *walker) subdir(dir int, name string, st, old *unix.Stat_t, found bool, below stack, path string, announce func() error) (bool, error) {
+func (w *walker) subdir(dir int, name string, st, old *unix.Stat_t, found bool, below stack, path string, announce func() error) error {
 	fd, err := openDir(dir, name)
 	if err != nil {
-		return false, unlessGone(err)
+		return unlessGone(err)
 	}
 	defer unix.Close(fd)
 	change := &Change{Kind: Added, Path: path, Dir: fd, Stat: *st}
@@ -164,7 +160,7 @@ func (w *walker) subdir(dir int, name string, st, old *unix.Stat_t, found bool, 
 		} else if w.source.Whole == "" && isOpaque(fd) {
 			change.Kind, old = Replaced, nil
 		} else if inner, err = below.enter(name); err != nil {
-			return false, err
+			return err
 		}
 	}
 	defer inner.close()
@@ -176,17 +172,29 @@ func (w *walker) subdir(dir int, name string, st, old *unix.Stat_t, found bool, 
 		told = true
 		return w.report(announce, change)
 	}
-	if old == nil && found || !found && !w.onlyHidden(fd, path) || found && old != nil && !sameDir(st, old) && !w.touched(fd, st, old, path) {
+	if w.changed(fd, st, old, found, path) {
 		if err := tell(); err != nil {
-			return false, err
+			return err
 		}
 	}
 	if change.Kind == Replaced {
 		if err := w.hiddenBelow(fd, name, below, path, tell); err != nil {
-			return false, err
+			return err
 		}
 	}
 	return w.dir(fd, inner, path, tell)
+}
+
+// changed judges a directory by itself, without what is in it. old is nil if
+// nothing of the image's shows through.
+func (w *walker) changed(fd int, st, old *unix.Stat_t, found bool, path string) bool {
+	switch {
+	case !found:
+		return !w.onlyHidden(fd, path)
+	case old == nil:
+		return true
+	}
+	return !sameDir(st, old) && !w.touched(fd, st, old, path)
 }
 
 // onlyHidden: a new directory in which there is nothing but places for mounts was

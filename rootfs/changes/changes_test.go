@@ -112,6 +112,19 @@ func TestWalkWhole(t *testing.T) {
 	}
 }
 
+// A layer may hide all that is below it, by a file where no overlay is.
+func TestWalkOpaqueRoot(t *testing.T) {
+	nstest.Need(t)
+	layers := []string{layer(t, ".wh..wh..opq=", "new=n"), layer(t, "old=o", "etc/", "etc/x=x")}
+	err := Walk(context.Background(), Source{Whole: layer(t, "new=n"), Layers: layers}, func(c *Change) error {
+		t.Errorf("%c %s", c.Kind, c.Path)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLayer(t *testing.T) {
 	nstest.Need(t)
 	source := Source{Upper: layer(t, "a=1", "b/", "b/c=22", "gone-", "d!", "d/e=1"), Layers: []string{layer(t, "gone=1", "d/", "d/old=1")}}

@@ -23,6 +23,9 @@ func openLayers(layers []string) (stack, error) {
 			return stack{}, err
 		}
 		s.dirs = append(s.dirs, fd)
+		if exists(fd, whiteoutOpaque) {
+			break
+		}
 	}
 	return s, nil
 }
@@ -58,9 +61,7 @@ func (s stack) stat(name string) (*unix.Stat_t, bool, error) {
 	return nil, false, nil
 }
 
-func deletedByFile(dir int, name string) bool {
-	return exists(dir, whiteoutPrefix+name) || exists(dir, whiteoutOpaque)
-}
+func deletedByFile(dir int, name string) bool { return exists(dir, whiteoutPrefix+name) }
 
 func exists(dir int, name string) bool {
 	return unix.Faccessat(dir, name, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) == nil

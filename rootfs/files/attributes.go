@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-const xattrPrefix = "SCHILY.xattr."
+	"bryo/rootfs/xattr"
+)
 
 func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
@@ -25,8 +25,8 @@ func attributes(fd int) (map[string]string, error) {
 	}
 	var records map[string]string
 	for _, name := range strings.Split(strings.TrimRight(string(list[:size]), "\x00"), "\x00") {
-		if !travels(name) {
-			continue
+		if !xattr.Travels(name) || strings.Contains(name, "=") {
+			continue // a PAX record cannot name it
 		}
 		value, err := attribute(fd, name)
 		if err != nil {
@@ -35,7 +35,7 @@ func attributes(fd int) (map[string]string, error) {
 		if records == nil {
 			records = map[string]string{}
 		}
-		records[xattrPrefix+name] = value
+		records[xattr.Prefix+name] = value
 	}
 	return records, nil
 }
@@ -53,32 +53,10 @@ func unsupported(err error) error {
 	return err
 }
 
-// travels: a program's own attributes, file capabilities and ACLs; not the books
-// that overlayfs and the tools around it keep in the same directories.
-func travels(name string) bool {
-	switch name {
-	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
-		return true
-	}
-	if !strings.HasPrefix(name, "user.") {
-		return false
-	}
-	for _, own := range []string{"user.overlay.", "user.containers.", "user.fuseoverlayfs."} {
-		if strings.HasPrefix(name, own) {
-			return false
-		}
-	}
-	return true
-}
-
 // setAttributes sets what an entry's records say. One that this file system or
 // this user cannot have is lost, the file is kept.
 func setAttributes(fd int, h *tar.Header) error {
-	for key, value := range h.PAXRecords {
-		name, found := strings.CutPrefix(key, xattrPrefix)
-		if !found || !travels(name) {
-			continue
-		}
+	for name, value := range xattr.In(h.PAXRecords) {
 		err := unix.Fsetxattr(fd, name, []byte(value), 0)
 		if err != nil && err != unix.ENOTSUP && err != unix.EPERM && err != unix.EINVAL {
 			return err

@@ -24,7 +24,7 @@ type ExtractOptions struct {
 	// Follow resolves the directories of entries through links where the plain
 	// way meets one; nil: such an entry is refused.
 	Follow func(dir string) (int, error)
-	// Keep counts what was copied.
+	// Copied is told the bytes of files as they are written; nil: nobody is.
 	Copied func(bytes int64)
 }
 
@@ -111,7 +111,7 @@ func (x *extractor) entry(h *tar.Header) error {
 	case tar.TypeLink:
 		return x.link(parent, base, h)
 	case tar.TypeChar, tar.TypeBlock:
-		return nil // nobody here may make one
+		return nil // nobody here may make one; what has its name stays
 	}
 	return fmt.Errorf("type %q is unknown", h.Typeflag)
 }
@@ -212,10 +212,14 @@ func (x *extractor) makeRoom(parent int, base string, h *tar.Header) error {
 		return fmt.Errorf("cannot overwrite directory %q with non-directory", base)
 	case !isDir && h.Typeflag == tar.TypeDir:
 		return fmt.Errorf("cannot overwrite non-directory %q with directory", base)
-	case isDir || h.Typeflag == tar.TypeReg:
-		return nil // merged; replaced when the new one is complete
+	case isDir:
+		return nil // merged
 	}
-	return unix.Unlinkat(parent, base, 0)
+	switch h.Typeflag {
+	case tar.TypeSymlink, tar.TypeFifo, tar.TypeLink:
+		return unix.Unlinkat(parent, base, 0)
+	}
+	return nil // replaced when the new one is complete, or nothing is made
 }
 
 // named makes a file that is never opened, and gives it owner and time.
@@ -241,12 +245,6 @@ func (x *extractor) link(parent int, base string, h *tar.Header) error {
 	target, err := clean(x.place.name(h.Linkname))
 	if err != nil || target == "." {
 		return fmt.Errorf("hard link to %.200q: not a file of this archive", h.Linkname)
-	}
-	var st unix.Stat_t
-	if unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
-		if err := unix.Unlinkat(parent, base, 0); err != nil {
-			return err
-		}
 	}
 	from := x.place.dir
 	if dir := path.Dir(target); dir != "." {

@@ -219,6 +219,35 @@ func TestExtractHostile(t *testing.T) {
 	}
 }
 
+// Entries that make nothing leave what has their name.
+func TestExtractNothing(t *testing.T) {
+	for name, flag := range map[string]byte{"device": tar.TypeChar, "unknown": 'Y'} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			tree(t, dir, "f=old")
+			var stream bytes.Buffer
+			w := tar.NewWriter(&stream)
+			if err := w.WriteHeader(&tar.Header{Name: "f", Typeflag: flag, Format: tar.FormatGNU}); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			target, err := Host().Target(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer target.Close()
+			place, _ := target.Place("", true)
+			err = Extract(context.Background(), tar.NewReader(&stream), place, ExtractOptions{})
+			if (err == nil) != (flag == tar.TypeChar) {
+				t.Error(err)
+			}
+			if got := list(t, dir); !slices.Equal(got, []string{"f=old"}) {
+				t.Errorf("left %q", got)
+			}
+		})
+	}
+}
+
 // A stream that ends early leaves no file of the entry that was cut.
 func TestExtractCut(t *testing.T) {
 	var stream bytes.Buffer
@@ -252,6 +281,7 @@ func TestKept(t *testing.T) {
 	unix.Mkfifo(filepath.Join(from, "d/p"), 0o600)
 	xattr := unix.Setxattr(filepath.Join(from, "d/f"), "user.note", []byte("kept"), 0) == nil
 	unix.Setxattr(filepath.Join(from, "d/f"), "user.overlay.opaque", []byte("y"), 0)
+	unix.Setxattr(filepath.Join(from, "d/f"), "user.a=b", []byte("lost: no record can name it"), 0)
 	os.Chmod(filepath.Join(from, "d/f"), 0o640)
 	os.Chtimes(filepath.Join(from, "d/f"), when, when)
 	os.Chmod(filepath.Join(from, "d"), 0o555)

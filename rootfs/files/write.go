@@ -14,6 +14,7 @@ package files
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,20 @@ type Writer struct {
 }
 
 type inode struct{ dev, ino uint64 }
+
+// Pack writes a whole archive of the file top, an O_PATH descriptor, under the
+// name. One that fails has no end, so that nobody takes it for a whole one.
+func Pack(ctx context.Context, out io.Writer, top int, name string, owner func(uid, gid uint32) (uint32, uint32)) error {
+	buffered := bufio.NewWriterSize(out, 256<<10)
+	w := Writer{Tar: tar.NewWriter(buffered), Owner: owner}
+	if err := w.Tree(ctx, top, name); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return buffered.Flush()
+}
 
 func kind(st *unix.Stat_t) uint32 { return st.Mode & unix.S_IFMT }
 
@@ -251,7 +266,8 @@ func (w *Writer) Mark(name string, when time.Time) error {
 	return w.Tar.WriteHeader(&tar.Header{Format: tar.FormatPAX, Typeflag: tar.TypeReg, Name: name, Mode: 0o600, ModTime: when.Truncate(time.Second)})
 }
 
-// List returns the names in an open directory, sorted.
+// List returns the names in an open directory, sorted, each once: while files are
+// renamed the kernel may give one twice.
 func List(dir int) ([]string, error) {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -261,7 +277,7 @@ func List(dir int) ([]string, error) {
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	slices.Sort(names)
-	return names, err
+	return slices.Compact(names), err
 }
 
 func openDir(dir int, name string) (int, error) {

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"archive/tar"
-	"bufio"
 	"cmp"
 	"context"
 	"io"
@@ -113,15 +111,7 @@ func export(ctx context.Context, r *role) (any, error) {
 		return nil, err
 	}
 	defer v.close()
-	out := bufio.NewWriterSize(os.Stdout, 256<<10)
-	w := files.Writer{Tar: tar.NewWriter(out), Owner: idsOf(c).inside}
-	if err := w.Tree(ctx, v.root, "."); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return nil, out.Flush()
+	return nil, files.Pack(ctx, os.Stdout, v.root, ".", idsOf(c).inside)
 }
 
 // commit makes an image of a container's changes.

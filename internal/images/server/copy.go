@@ -17,6 +17,7 @@ import (
 	"bryo/internal/state"
 	"bryo/rootfs/files"
 	"bryo/rootfs/mount/inroot"
+	"bryo/sandbox/userns"
 )
 
 // copyOut writes a file or directory of a container to standard output: one line
@@ -36,21 +37,12 @@ func copyOut(ctx context.Context, r *role) (any, error) {
 		return nil, missing(err, a.Path, c)
 	}
 	defer source.Close()
-	out := bufio.NewWriterSize(os.Stdout, 256<<10)
 	if !a.Bare {
-		if err := json.NewEncoder(out).Encode(images.Copied{Name: source.Name, Dir: source.Dir}); err != nil {
+		if err := json.NewEncoder(os.Stdout).Encode(images.Copied{Name: source.Name, Dir: source.Dir}); err != nil {
 			return nil, err
 		}
 	}
-	ids := idsOf(c)
-	w := files.Writer{Tar: tar.NewWriter(out), Owner: ids.inside}
-	if err := w.Tree(ctx, source.FD, source.Name); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return nil, out.Flush()
+	return nil, files.Pack(ctx, os.Stdout, source.FD, source.Name, idsOf(c).inside)
 }
 
 // copyIn unpacks the archive on standard input in a container.
@@ -130,19 +122,16 @@ func (i ids) inside(uid, gid uint32) (uint32, uint32) {
 	if keep == nil {
 		return uid, gid
 	}
-	for _, r := range keep.UIDs {
-		if uid >= r.Outside && uid-r.Outside < r.Count {
-			uid = r.Inside + uid - r.Outside
-			break
+	return insideID(keep.UIDs, uid), insideID(keep.GIDs, gid)
+}
+
+func insideID(ranges []userns.Range, id uint32) uint32 {
+	for _, r := range ranges {
+		if id >= r.Outside && id-r.Outside < r.Count {
+			return r.Inside + id - r.Outside
 		}
 	}
-	for _, r := range keep.GIDs {
-		if gid >= r.Outside && gid-r.Outside < r.Count {
-			gid = r.Inside + gid - r.Outside
-			break
-		}
-	}
-	return uid, gid
+	return id
 }
 
 // owner decides whose a copied file becomes: root's, or whose the archive says.
@@ -165,19 +154,19 @@ func (i ids) disk(uid, gid int) (int, int, error) {
 	if keep == nil {
 		return uid, gid, nil
 	}
-	diskUID, diskGID := -1, -1
-	for _, r := range keep.UIDs {
-		if int64(uid) >= int64(r.Inside) && int64(uid)-int64(r.Inside) < int64(r.Count) {
-			diskUID = int(r.Outside) + uid - int(r.Inside)
-		}
-	}
-	for _, r := range keep.GIDs {
-		if int64(gid) >= int64(r.Inside) && int64(gid)-int64(r.Inside) < int64(r.Count) {
-			diskGID = int(r.Outside) + gid - int(r.Inside)
-		}
-	}
+	diskUID, diskGID := diskID(keep.UIDs, uid), diskID(keep.GIDs, gid)
 	if diskUID < 0 || diskGID < 0 {
 		return 0, 0, fmt.Errorf("owner %d:%d has no place in the container's map", uid, gid)
 	}
 	return diskUID, diskGID, nil
+}
+
+// diskID is -1 for an id that has no place in the map.
+func diskID(ranges []userns.Range, id int) int {
+	for _, r := range ranges {
+		if above := id - int(r.Inside); above >= 0 && above < int(r.Count) {
+			return int(r.Outside) + above
+		}
+	}
+	return -1
 }

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/rootfs/xattr"
 )
 
 // IDs are the ids that exist in a user namespace, as ranges [first, first+count).
@@ -74,13 +76,11 @@ func (u *unpacker) owner(header *tar.Header) (uid, gid int, err error) {
 	return header.Uid, header.Gid, nil
 }
 
-const xattrPrefix = "SCHILY.xattr."
-
 // xattrs sets the extended attributes of an open file.
 func (u *unpacker) xattrs(fd int, header *tar.Header) error {
 	count := 0
 	for key := range header.PAXRecords {
-		if strings.HasPrefix(key, xattrPrefix) {
+		if strings.HasPrefix(key, xattr.Prefix) {
 			count++
 		}
 	}
@@ -90,36 +90,12 @@ func (u *unpacker) xattrs(fd int, header *tar.Header) error {
 	if err := u.meter.attributes(count); err != nil {
 		return err
 	}
-	for key, value := range header.PAXRecords {
-		name, found := strings.CutPrefix(key, xattrPrefix)
-		if !found || !wanted(name) {
-			continue
-		}
+	for name, value := range xattr.In(header.PAXRecords) {
 		if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil && !u.tolerable(err) {
 			return fmt.Errorf("extended attribute %.80q: %w", name, err)
 		}
 	}
 	return nil
-}
-
-// wanted lets through what a program in a container can set or needs: its own
-// attributes, file capabilities, ACLs. Not those by which overlayfs and the
-// tools around it keep books in the same directory: an archive could redirect
-// or hide what is in other layers.
-func wanted(name string) bool {
-	switch name {
-	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
-		return true
-	}
-	if !strings.HasPrefix(name, "user.") {
-		return false
-	}
-	for _, own := range []string{"user.overlay.", "user.containers.", "user.fuseoverlayfs."} {
-		if strings.HasPrefix(name, own) {
-			return false
-		}
-	}
-	return true
 }
 
 // tolerable: a file system without extended attributes, or a user namespace
