@@ -14,6 +14,7 @@ import (
 	"bryo/internal/images"
 	"bryo/internal/linux"
 	"bryo/rootfs/image"
+	"bryo/rootfs/reference"
 )
 
 // ManifestList is a list that is being put together on this machine: manifests of
@@ -90,13 +91,13 @@ func (e *Engine) CreateManifestList(name string, references []string, amend, ins
 	case !amend:
 		return nil, errors.New("refusing to amend an existing manifest list with no --amend flag")
 	}
-	for _, reference := range references {
-		m, err := e.RemoteManifest(images.ManifestArgs{Reference: reference, Insecure: insecure, Config: true})
+	for _, ref := range references {
+		m, err := e.RemoteManifest(images.ManifestArgs{Reference: ref, Insecure: insecure, Config: true})
 		if err != nil {
 			return nil, err
 		}
 		if m.List {
-			return nil, fmt.Errorf("%s is a manifest list", reference)
+			return nil, fmt.Errorf("%s is a manifest list", ref)
 		}
 		list.set(ManifestEntry{Reference: m.Reference, Descriptor: Descriptor{
 			MediaType: m.MediaType, Size: len(m.Raw), Digest: m.Digest, Platform: m.Platform,
@@ -179,7 +180,11 @@ func (e *Engine) PushManifestList(name string, insecure, purge bool) (string, er
 		if entry.Descriptor.Platform.OS == "" || entry.Descriptor.Platform.Architecture == "" {
 			return "", fmt.Errorf("manifest %s must have an OS and Architecture to be pushed to a registry", entry.Reference)
 		}
-		push.Sources = append(push.Sources, nameOf(entry.Reference)+"@"+entry.Descriptor.Digest)
+		source, err := reference.Parse(entry.Reference)
+		if err != nil {
+			return "", fmt.Errorf("manifest list %s: %w", list.Name, err)
+		}
+		push.Sources = append(push.Sources, source.Name()+"@"+entry.Descriptor.Digest)
 	}
 	var result images.ManifestPushResult
 	if err := e.call(images.OpManifestPush, push, &result); err != nil {
@@ -189,15 +194,6 @@ func (e *Engine) PushManifestList(name string, insecure, purge bool) (string, er
 		err = e.RemoveManifestList(name)
 	}
 	return result.Digest, err
-}
-
-// nameOf is a normalized reference without tag and digest.
-func nameOf(reference string) string {
-	name, _, _ := strings.Cut(reference, "@")
-	if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
-		name = name[:colon]
-	}
-	return name
 }
 
 // RemoveManifestList deletes a local list.

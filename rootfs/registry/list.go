@@ -95,8 +95,8 @@ type SearchResult struct {
 }
 
 // Search asks the v1 search API, which docker.io has and few others; of another
-// registry it looks through the catalog of repositories. A term may start with a host: "registry.example.com/term". limit is 1 to 100; 0
-// means 25.
+// registry it looks through the catalog of repositories. A term may start with a
+// host: "registry.example.com/term". limit is 1 to 100; 0 means 25.
 func Search(ctx context.Context, term string, limit int, o Options) ([]SearchResult, error) {
 	o = o.withDefaults()
 	if limit == 0 {

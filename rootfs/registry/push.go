@@ -212,8 +212,8 @@ func (s *session) hasBlob(ctx context.Context, id string) (bool, error) {
 // mountBlob asks the registry to take the blob from another of its
 // repositories. A refusal is no error: then it is uploaded.
 func (s *session) mountBlob(ctx context.Context, id string) (bool, error) {
-	for i, from := range s.opts.MountFrom {
-		if i == maxMounts || from == s.ep.Ref.Path {
+	for _, from := range s.opts.MountFrom {
+		if from == s.ep.Ref.Path {
 			continue
 		}
 		query := url.Values{"mount": {id}, "from": {from}}

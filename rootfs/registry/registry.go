@@ -76,6 +76,7 @@ func (o Options) withDefaults() Options {
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
+	o.MountFrom = o.MountFrom[:min(len(o.MountFrom), maxMounts)]
 	if o.Parallel <= 0 {
 		o.Parallel = 3
 	}

@@ -245,6 +245,19 @@ func TestPushMount(t *testing.T) {
 	mustPull(t, s.ref(t, "derived"), o)
 }
 
+// However many repositories may have a layer, few are asked for it.
+func TestPushMountsAreBounded(t *testing.T) {
+	s := newServer(t)
+	o, _ := options(t)
+	o.MountFrom = []string{"a", "b", "c", "d", "e", "f"}
+	if _, err := Push(testContext(t), s.ref(t, "derived"), randomImage(t, 1000, 1), o); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.count("POST", "mount="); got != 2*maxMounts { // a layer and the configuration
+		t.Errorf("%d mounts asked for", got)
+	}
+}
+
 // An upload that breaks is started again, and a registry that stores something
 // else is found out.
 func TestPushTroubles(t *testing.T) {

@@ -131,7 +131,8 @@ func importSource(ctx context.Context, path string) (io.ReadCloser, error) {
 // fetch opens a URL. A server that is silent for too long is given up.
 func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	body := &patientBody{timer: time.AfterFunc(patience, func() { cancel(errStalled) }), ctx: ctx}
+	stalled := fmt.Errorf("get %s: the server sends nothing any more", url)
+	body := &patientBody{timer: time.AfterFunc(patience, func() { cancel(stalled) }), ctx: ctx}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -150,8 +151,7 @@ func fetch(ctx context.Context, url string) (io.ReadCloser, error) {
 
 const patience = time.Minute
 
-var errStalled = errors.New("the server sends nothing any more")
-
+// patientBody counts the time that the server takes, not its reader's.
 type patientBody struct {
 	io.ReadCloser
 	ctx   context.Context
@@ -161,6 +161,7 @@ type patientBody struct {
 func (b *patientBody) Read(p []byte) (int, error) {
 	b.timer.Reset(patience)
 	n, err := b.ReadCloser.Read(p)
+	b.timer.Stop()
 	if err != nil && err != io.EOF {
 		err = cmp.Or(context.Cause(b.ctx), err)
 	}
@@ -239,13 +240,9 @@ func (r *role) pushTargets(a images.PushArgs) ([]reference.Reference, error) {
 }
 
 func (r *role) pushOne(ctx context.Context, ref reference.Reference, a images.PushArgs) (string, error) {
-	img, _, err := r.stored(ref.String(), a.Platform)
+	img, found, err := r.store.Image(ref.String(), a.Platform)
 	if err != nil {
 		return "", fmt.Errorf("an image does not exist locally with the tag: %s", ref.FamiliarName())
-	}
-	_, found, err := r.store.Image(ref.String(), a.Platform)
-	if err != nil {
-		return "", err
 	}
 	view := progress.New(progress.Options{Out: os.Stdout, Terminal: os.Stderr, Quiet: a.Quiet})
 	defer view.Close()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -250,8 +251,8 @@ func ociType(t types.MediaType) types.MediaType {
 	return t
 }
 
-// neighbours are the repositories of the same registry that have had images of
-// this store: they may have its layers.
+// neighbours are the repositories of the same registry that have had this image,
+// or others with layers of it. Package registry asks for the first few only.
 func (r *role) neighbours(ref reference.Reference, found *image.Image) []string {
 	list, err := image.List(r.request.Root)
 	if err != nil {
@@ -271,9 +272,18 @@ func (r *role) neighbours(ref reference.Reference, found *image.Image) []string 
 	add(found.Note.Digests)
 	add(found.Names)
 	for i := range list {
-		if list[i].ID != found.ID {
+		if list[i].ID != found.ID && shareLayers(&list[i], found) {
 			add(list[i].Note.Digests)
 		}
 	}
 	return paths
+}
+
+func shareLayers(a, b *image.Image) bool {
+	ours, err := a.Config()
+	if err != nil {
+		return false
+	}
+	theirs, err := b.Config()
+	return err == nil && slices.ContainsFunc(ours.DiffIDs, func(id string) bool { return slices.Contains(theirs.DiffIDs, id) })
 }
