@@ -57,12 +57,7 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 	if err != nil {
 		return nil, err
 	}
-	if lostPower(s.root) {
-		if err := s.healUnsynced(ctx, true); err != nil {
-			return nil, err
-		}
-	}
-	unlock, err := s.locks.take(ctx, lockImports, false)
+	unlock, err := s.beginImport(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +81,18 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 		err = errors.Join(err, mark.settle()) // whole layers stay for the next try
 	}
 	return record, err
+}
+
+// beginImport keeps layers that no image has yet from being removed until unlock.
+// After a power loss it waits until those that may be torn are gone: an import
+// would count on them.
+func (s *Store) beginImport(ctx context.Context) (unlock func(), err error) {
+	if lostPower(s.root) {
+		if err := s.healUnsynced(ctx, true); err != nil {
+			return nil, err
+		}
+	}
+	return s.locks.take(ctx, lockImports, false)
 }
 
 // names normalizes and checks the names.

@@ -75,15 +75,21 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.Differ
 		notes.Close()
 		return output, err
 	}
-	output = drivers.DriverWithDifferOutput{
-		Differ: d, Size: source.plain, UIDs: result.UIDs, GIDs: result.GIDs, RootDirMode: result.RootMode,
-		UncompressedDigest: digest.Digest(d.layer.diffID), CompressedDigest: digest.Digest(d.layer.digest), TarSplit: notes,
+	return unpacked(d, result, notes, source.plain, d.layer.diffID, d.layer.digest), nil
+}
+
+// unpacked is what the library gets to know of a directory that was filled. Notes
+// that would not give the archive again are dropped.
+func unpacked(d drivers.Differ, result *unpack.Result, notes *os.File, size int64, diffID, compressed string) drivers.DriverWithDifferOutput {
+	output := drivers.DriverWithDifferOutput{
+		Differ: d, Size: size, UIDs: result.UIDs, GIDs: result.GIDs, RootDirMode: result.RootMode,
+		UncompressedDigest: digest.Digest(diffID), CompressedDigest: digest.Digest(compressed), TarSplit: notes,
 	}
 	if !result.Replayable {
 		notes.Close()
 		output.TarSplit = nil
 	}
-	return output, nil
+	return output
 }
 
 // nameless makes a temporary file that nothing can leave behind.

@@ -16,7 +16,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	digest "github.com/opencontainers/go-digest"
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
 
@@ -49,7 +48,7 @@ func (s *Store) Make(ctx context.Context, o MakeOptions) (*image.Record, error) 
 	if err := o.Config(parent); err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.take(ctx, lockImports, false)
+	unlock, err := s.beginImport(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -150,23 +149,18 @@ func (d *maker) Close() error { return nil }
 // ApplyDiff fills dest. Called by the storage library, without its locks.
 func (d *maker) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (drivers.DriverWithDifferOutput, error) {
 	d.staged()
-	var output drivers.DriverWithDifferOutput
 	notes, err := nameless(filepath.Dir(dest))
 	if err != nil {
-		return output, err
+		return drivers.DriverWithDifferOutput{}, err
 	}
 	options := d.store.unpack
 	options.TarSplit = notes
 	result, err := d.fill(dest, options)
 	if err != nil {
 		notes.Close()
-		return output, err
+		return drivers.DriverWithDifferOutput{}, err
 	}
-	output = drivers.DriverWithDifferOutput{
-		Differ: d, Size: d.size, UIDs: result.UIDs, GIDs: result.GIDs, RootDirMode: result.RootMode,
-		UncompressedDigest: digest.Digest(d.diffID), CompressedDigest: digest.Digest(d.diffID), TarSplit: notes,
-	}
-	return output, nil
+	return unpacked(d, result, notes, d.size, d.diffID, d.diffID), nil
 }
 
 func (d *maker) fill(dest string, options unpack.Options) (*unpack.Result, error) {

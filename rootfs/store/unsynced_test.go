@@ -98,6 +98,23 @@ func TestPowerLossSeenByImport(t *testing.T) {
 	s.noMarks(t)
 }
 
+// So does a commit: its layer may lie there already, torn.
+func TestPowerLossSeenByMake(t *testing.T) {
+	s := newStore(t, Options{})
+	_, base := interrupted(t, s, "another-boot")
+	record, err := s.Make(context.Background(), MakeOptions{
+		Layer:  func(out io.Writer) (bool, error) { _, err := out.Write(tarOf("made", "x")); return true, err },
+		Config: func(*image.Config) error { return nil },
+	})
+	if err != nil || len(record.Layers) != 1 {
+		t.Fatal(record, err)
+	}
+	if s.has(layerID("", base.diffID)) {
+		t.Error("the torn layer is still there")
+	}
+	s.noMarks(t)
+}
+
 // F01: the layers of a killed import are whole, as the kernel has their data.
 func TestKilledKeepsLayers(t *testing.T) {
 	s := newStore(t, Options{})
