@@ -58,6 +58,9 @@ const (
 	ipv6RTHDR2292     = 5
 	ipv6Options2292   = 6
 	tcpFastOpenOption = 30
+	// ipv6FlowLabels attaches routing headers to a flow label, and a packet that bears
+	// the label has them.
+	ipv6FlowLabels = 32
 )
 
 // steering are the socket options that change where packets go.
@@ -65,7 +68,7 @@ var steering = [...]struct{ level, name uint64 }{
 	{unix.IPPROTO_IP, unix.IP_OPTIONS},
 	{unix.IPPROTO_IPV6, ipv6RTHDR2292}, {unix.IPPROTO_IPV6, ipv6Options2292},
 	{unix.IPPROTO_IPV6, unix.IPV6_RTHDR}, {unix.IPPROTO_IPV6, unix.IPV6_HOPOPTS}, {unix.IPPROTO_IPV6, unix.IPV6_DSTOPTS},
-	{unix.IPPROTO_TCP, tcpFastOpenOption},
+	{unix.IPPROTO_IPV6, ipv6FlowLabels}, {unix.IPPROTO_TCP, tcpFastOpenOption},
 }
 
 // bypass rewrites the policy of one ABI.

@@ -38,6 +38,7 @@ func TestBypassFilter(t *testing.T) {
 		{"setsockopt nodelay", amd64, 54, [6]uint64{3, unix.IPPROTO_TCP, unix.TCP_NODELAY}, uint32(Allow)},
 		{"setsockopt source route", amd64, 54, [6]uint64{3, unix.IPPROTO_IP, unix.IP_OPTIONS | high}, refused(unix.EPERM)},
 		{"setsockopt routing header", amd64, 54, [6]uint64{3, unix.IPPROTO_IPV6, unix.IPV6_RTHDR}, refused(unix.EPERM)},
+		{"setsockopt routing header of a flow", amd64, 54, [6]uint64{3, unix.IPPROTO_IPV6, 32}, refused(unix.EPERM)},
 		{"clone thread", amd64, 56, [6]uint64{unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_THREAD | unix.CLONE_SIGHAND}, uint32(Allow)},
 		{"clone shared table", amd64, 56, [6]uint64{unix.CLONE_FILES}, refused(unix.EPERM)},
 		{"vfork", amd64, 56, [6]uint64{unix.CLONE_VM | unix.CLONE_VFORK}, uint32(Allow)},

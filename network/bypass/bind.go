@@ -17,17 +17,7 @@ type Port struct {
 }
 
 // bind carries bind(2) out: published ports on the host, all else inside.
-func (h *Handler) bind(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer s.close()
-	if !s.inet() {
-		h.foreign(p, s)
-		return
-	}
+func (h *Handler) bind(p *pending, s *socket) {
 	a, err := p.address(p.Args[1], p.Args[2])
 	if err != nil {
 		p.fail(err)
@@ -52,7 +42,8 @@ func (h *Handler) bind(p *pending) {
 		p.fail(err)
 		return
 	}
-	h.mark(s, func(p Port) bool { return p.Container == port }, false) // whoever serves it now is inside
+	// Whoever serves it now is inside; a server for the other family stays.
+	h.mark(s, func(p Port) bool { return p.Container == port && p.Host.Addr().Is4() == addr.Is4() }, false)
 	p.end(bind(s.fd, a))
 }
 
@@ -64,15 +55,13 @@ func (h *Handler) published(s *socket, addr netip.Addr, port uint16) int {
 	if !s.tcp() || addr.IsLoopback() || port == 0 {
 		return -1
 	}
-	found := -1
+	found, four := -1, s.domain == unix.AF_INET || s.both()
 	for n, p := range h.cfg.Ports {
-		if p.Container != port {
-			continue
-		}
-		if s.domain == unix.AF_INET6 && p.Host.Addr().Is6() {
+		switch is4 := p.Host.Addr().Is4(); {
+		case p.Container != port, is4 && !four, !is4 && s.domain == unix.AF_INET:
+		case !is4:
 			return n // serves IPv4 too, where the program asks for both
-		}
-		if s.domain == unix.AF_INET && p.Host.Addr().Is4() || s.domain == unix.AF_INET6 && found < 0 {
+		case found < 0:
 			found = n
 		}
 	}
@@ -88,8 +77,7 @@ func (h *Handler) bindPublished(s *socket, a address, n int) error {
 	if err := bind(s.fd, a.towards(at)); err != nil {
 		return err
 	}
-	single, _ := unix.GetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
-	both := at.Addr() == netip.IPv6Unspecified() && single == 0
+	both := at.Addr() == netip.IPv6Unspecified() && s.both()
 	h.mark(s, func(p Port) bool {
 		return p.Host == at || both && p.Host.Port() == at.Port() && p.Host.Addr() == netip.IPv4Unspecified()
 	}, true)
@@ -107,17 +95,7 @@ func (h *Handler) mark(s *socket, which func(Port) bool, live bool) {
 
 // listen carries listen(2) out: a socket of the host listens on published ports
 // only.
-func (h *Handler) listen(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer s.close()
-	if !s.inet() {
-		h.foreign(p, s)
-		return
-	}
+func (h *Handler) listen(p *pending, s *socket) {
 	if s.host && h.containerPort(s) == 0 {
 		if err := h.moveInside(p, s); err != nil {
 			p.fail(err)

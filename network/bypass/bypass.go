@@ -11,7 +11,7 @@
 //
 // Whatever may not go out, and whatever is the container's own (its loopback, its
 // addresses, ports that are not published), stays in the container's network
-// namespace: the socket is exchanged for one of that namespace (switch.go), where
+// namespace: the socket is exchanged for one of that namespace (exchange.go), where
 // another driver serves or refuses. So a mistake here is a slow connection and
 // not a hole; the way from a namespace socket back to the host does not exist.
 //
@@ -80,17 +80,19 @@ type Config struct {
 
 // Handler answers the calls of one container: one loop on one thread.
 type Handler struct {
-	cfg      Config
-	wall     wall  // what is the container's own
-	inside   *door // to the container's namespace
-	cookie   uint64
-	poller   int
-	wake     int // eventfd
-	mu       sync.Mutex
-	added    []Calls
-	finished []*job
-	closing  bool
-	done     chan struct{}
+	cfg    Config
+	wall   wall  // what is the container's own
+	inside *door // to the container's namespace
+	cookie uint64
+	poller int
+	wake   int // eventfd
+	// descriptors is the directory of this process's (path.go).
+	descriptors int
+	mu          sync.Mutex
+	added       []Calls
+	finished    []*job
+	closing     bool
+	done        chan struct{}
 
 	// The loop's own:
 	sources map[int]Calls
@@ -106,7 +108,7 @@ type Handler struct {
 // New starts a handler. Its listeners come by Add.
 func New(cfg Config) (*Handler, error) {
 	h := &Handler{
-		cfg: cfg, done: make(chan struct{}), poller: -1, wake: -1,
+		cfg: cfg, done: make(chan struct{}), poller: -1, wake: -1, descriptors: -1,
 		sources: map[int]Calls{}, waits: map[int]*wait{}, busy: map[int]*job{}, lost: map[int]lost{}, live: map[int]bool{}, buffer: make([]byte, maxCopy),
 	}
 	if err := h.open(); err != nil {
@@ -133,6 +135,9 @@ func (h *Handler) open() (err error) {
 	if h.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
+	if h.descriptors, err = unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open /proc/self/fd: %w", err)
+	}
 	h.threads = threadPidfds()
 	for _, fd := range []int{h.wake, h.inside.changes} {
 		if err := h.watch(fd, unix.EPOLLIN); err != nil {
@@ -142,12 +147,13 @@ func (h *Handler) open() (err error) {
 	return nil
 }
 
-// Add takes the listener of another process of the container.
+// Add takes the listener of another process of the container, and closes it.
 func (h *Handler) Add(c Calls) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closing {
-		return errors.New("bypass: closed")
+		c.Close()
+		return errors.New("add listener to bypass: closed")
 	}
 	h.added = append(h.added, c)
 	return h.knock()
@@ -260,6 +266,12 @@ func (h *Handler) unwatch(fd int) { _ = unix.EpollCtl(h.poller, unix.EPOLL_CTL_D
 func (h *Handler) release() {
 	h.mu.Lock()
 	h.closing = true // nobody knocks any more: the descriptor may be another's soon
+	for _, c := range h.added {
+		c.Close()
+	}
+	for _, j := range h.finished {
+		unix.Close(j.pidfd)
+	}
 	h.mu.Unlock()
 	for _, w := range h.waits {
 		unix.Close(w.socket.fd)
@@ -267,7 +279,7 @@ func (h *Handler) release() {
 	for _, c := range h.sources {
 		c.Close()
 	}
-	for _, fd := range []int{h.poller, h.wake} {
+	for _, fd := range []int{h.poller, h.wake, h.descriptors} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
@@ -291,23 +303,38 @@ func (h *Handler) handle(from Calls, c Call) {
 		return
 	}
 	defer p.close()
-	switch c.Nr {
-	case unix.SYS_SOCKET:
+	if c.Nr == unix.SYS_SOCKET {
 		h.socket(p)
-	case unix.SYS_CONNECT:
-		h.connect(p)
-	case unix.SYS_BIND:
-		h.bind(p)
-	case unix.SYS_LISTEN:
-		h.listen(p)
-	case unix.SYS_SENDTO:
-		h.sendto(p)
-	case unix.SYS_SENDMSG:
-		h.sendmsg(p)
-	case unix.SYS_SENDMMSG:
-		h.sendmmsg(p)
-	case unix.SYS_GETSOCKNAME:
-		h.getsockname(p)
+		return
+	}
+	s, err := h.socketOf(p, c.Args[0])
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	defer p.keepOrClose(s)
+	h.handleSocket(p, s)
+}
+
+// handleSocket carries out a call on a socket that is there.
+func (h *Handler) handleSocket(p *pending, s *socket) {
+	switch {
+	case p.Nr == unix.SYS_GETSOCKNAME:
+		h.getsockname(p, s)
+	case !s.judged(p.Nr):
+		h.foreign(p, s)
+	case p.Nr == unix.SYS_CONNECT:
+		h.connect(p, s)
+	case p.Nr == unix.SYS_BIND:
+		h.bind(p, s)
+	case p.Nr == unix.SYS_LISTEN:
+		h.listen(p, s)
+	case p.Nr == unix.SYS_SENDTO:
+		h.sendto(p, s)
+	case p.Nr == unix.SYS_SENDMSG:
+		h.sendmsg(p, s)
+	case p.Nr == unix.SYS_SENDMMSG:
+		h.sendmmsg(p, s)
 	default:
 		p.fail(unix.ENOSYS)
 	}

@@ -89,6 +89,41 @@ func TestRoute(t *testing.T) {
 	}
 }
 
+// TestPublished: which port of the host a program's bind to port 80 means.
+func TestPublished(t *testing.T) {
+	var ports []Port
+	for _, host := range []string{"127.0.0.1:8080", "192.0.2.1:8081", "[::1]:8082"} {
+		ports = append(ports, Port{Container: 80, Host: netip.MustParseAddrPort(host)})
+	}
+	for _, c := range []struct {
+		name         string
+		domain, only int
+		addr         string
+		ports        []Port
+		want         int
+	}{
+		{"IPv4, the first", unix.AF_INET, 0, "0.0.0.0", ports, 0},
+		{"IPv6", unix.AF_INET6, 0, "::", ports, 2},
+		{"IPv6 only", unix.AF_INET6, 1, "::", ports, 2},
+		{"IPv6 for IPv4 too", unix.AF_INET6, 0, "::", ports[:2], 0},
+		{"IPv6 only beside IPv4", unix.AF_INET6, 1, "::", ports[:2], -1},
+		{"IPv4 beside IPv6", unix.AF_INET, 0, "0.0.0.0", ports[2:], -1},
+		{"loopback", unix.AF_INET, 0, "127.0.0.1", ports, -1},
+	} {
+		fd, err := unix.Socket(c.domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Skip("no IPv6 here")
+		}
+		defer unix.Close(fd)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, c.only)
+		h := &Handler{cfg: Config{Ports: c.ports}}
+		s := &socket{fd: fd, domain: c.domain, kind: unix.SOCK_STREAM, protocol: unix.IPPROTO_TCP, host: true}
+		if got := h.published(s, netip.MustParseAddr(c.addr), 80); got != c.want {
+			t.Errorf("%s: port %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 func TestTowards(t *testing.T) {
 	for _, c := range []struct {
 		from   address

@@ -36,17 +36,7 @@ func loopbackOf(a netip.Addr) netip.Addr {
 }
 
 // connect carries connect(2) out.
-func (h *Handler) connect(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer p.keepOrClose(s)
-	if !s.inet() {
-		h.foreign(p, s)
-		return
-	}
+func (h *Handler) connect(p *pending, s *socket) {
 	a, err := p.address(p.Args[1], p.Args[2])
 	if err != nil {
 		p.fail(err)

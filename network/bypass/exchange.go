@@ -21,14 +21,19 @@ func (h *Handler) toInside(p *pending, s *socket) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	return h.exchange(p, s, fd)
+	if err := p.exchange(s, fd); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	s.close()
+	s.fd, s.host = fd, false
+	return nil
 }
 
 // exchange puts our descriptor fd where the caller has the socket s. A socket that
 // waits in an epoll instance would silently fall out of it, so it is entered anew
 // with the same events and data.
-func (h *Handler) exchange(p *pending, s *socket, fd int) error {
+func (p *pending) exchange(s *socket, fd int) error {
 	copyOptions(s, fd)
 	places, err := p.places(s)
 	if err != nil {
@@ -42,12 +47,6 @@ func (h *Handler) exchange(p *pending, s *socket, fd int) error {
 	for _, watch := range places.watches {
 		p.rewatch(watch, s.fd, fd)
 	}
-	ours, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	unix.Close(s.fd)
-	s.fd, s.host = ours, !p.handler.isInside(ours)
 	return nil
 }
 

@@ -2,10 +2,8 @@ package bypass
 
 import (
 	"encoding/binary"
-	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -28,10 +26,6 @@ func (h *Handler) foreign(p *pending, s *socket) {
 		_ = p.from.Continue(p.ID)
 		return
 	}
-	if len(h.busy) >= maxWaits {
-		p.fail(unix.EAGAIN)
-		return
-	}
 	if s.inet() {
 		h.stream(p, s)
 		return
@@ -43,13 +37,12 @@ func (h *Handler) foreign(p *pending, s *socket) {
 		p.fail(err)
 		return
 	}
-	// The job outlives this function: it has its own descriptors.
-	if job.socket, err = s.dup(); err != nil {
-		job.who.close()
-		p.fail(err)
+	if h.crowded(p) {
+		job.release()
+		p.fail(unix.EAGAIN)
 		return
 	}
-	p.detached = true
+	p.kept, p.detached = true, true
 	h.busy[p.TID] = job
 	go h.work(job, copied)
 }
@@ -87,27 +80,30 @@ func (p *pending) alone() bool {
 	return st.Nlink == 3 && p.valid() == nil
 }
 
-func (s *socket) dup() (*socket, error) {
-	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	other := *s
-	other.fd = fd
-	return &other, nil
-}
-
 // job is a call that is carried out beside the loop.
 type job struct {
 	*pending
 	current atomic.Uint64 // ID, for the goroutine: a caller that was interrupted has another
 	socket  *socket
 	who     identity
+	files   []int // ours, until the call is done
 	value   int64
 	err     error
 }
 
 func (j *job) wanted() bool { return j.from.Valid(j.current.Load()) == nil }
+
+// release lets go of what prepare took.
+func (j *job) release() {
+	j.who.close()
+	j.closeFiles()
+}
+
+func (j *job) closeFiles() {
+	for _, fd := range j.files {
+		unix.Close(fd)
+	}
+}
 
 // prepare copies what the call points to, and returns what carries it out.
 func (j *job) prepare() (do func() (int64, error), err error) {
@@ -116,7 +112,7 @@ func (j *job) prepare() (do func() (int64, error), err error) {
 	}
 	defer func() {
 		if err != nil {
-			j.who.close()
+			j.release()
 		}
 	}()
 	s := j.socket
@@ -127,7 +123,7 @@ func (j *job) prepare() (do func() (int64, error), err error) {
 			return nil, err
 		}
 		if j.Nr == unix.SYS_BIND {
-			return func() (int64, error) { return 0, withAddress(unix.SYS_BIND, j.socket.fd, name) }, nil
+			return func() (int64, error) { return 0, j.bindBelowRoot(name) }, nil
 		}
 		return func() (int64, error) { return 0, j.connectPatiently(name) }, nil
 	case unix.SYS_LISTEN:
@@ -137,7 +133,7 @@ func (j *job) prepare() (do func() (int64, error), err error) {
 		return func() (int64, error) { return j.sendPatiently(m) }, err
 	case unix.SYS_SENDMSG:
 		m, err := j.messageWithFiles(s, j.Args[1], int(int32(j.Args[2])))
-		return func() (int64, error) { defer m.close(); return j.sendPatiently(m.message) }, err
+		return func() (int64, error) { return j.sendPatiently(m) }, err
 	}
 	return nil, unix.EOPNOTSUPP // sendmmsg: programs send one by one then
 }
@@ -162,6 +158,7 @@ func (h *Handler) work(j *job, do func() (int64, error)) {
 		}
 	}()
 	<-done
+	j.closeFiles()
 	j.socket.close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,6 +207,10 @@ const retryTime = 5 * time.Millisecond
 // connectPatiently waits where the listener's queue is full, as long as the caller
 // does.
 func (j *job) connectPatiently(name []byte) error {
+	name, err := j.found(name)
+	if err != nil {
+		return err
+	}
 	flags, err := unix.FcntlInt(uintptr(j.socket.fd), unix.F_GETFL, 0)
 	if err != nil {
 		return err
@@ -225,7 +226,10 @@ func (j *job) connectPatiently(name []byte) error {
 	}
 }
 
-func (j *job) sendPatiently(m message) (int64, error) {
+func (j *job) sendPatiently(m message) (n int64, err error) {
+	if m.name, err = j.found(m.name); err != nil {
+		return 0, err
+	}
 	for {
 		n, err := send(j.socket.fd, m)
 		if err != unix.EAGAIN || !blocks(j.socket.fd, m.flags) || !j.wanted() {
@@ -236,21 +240,10 @@ func (j *job) sendPatiently(m message) (int64, error) {
 	}
 }
 
-// parcel is a message with descriptors of ours in it.
-type parcel struct {
-	message
-	files []int
-}
-
-func (m *parcel) close() {
-	for _, fd := range m.files {
-		unix.Close(fd)
-	}
-}
-
 // messageWithFiles takes the descriptors that a message carries out of the caller.
-func (p *pending) messageWithFiles(s *socket, at uint64, flags int) (m parcel, err error) {
-	if m.message, err = p.message(s, at, flags); err != nil || len(m.control) == 0 {
+func (j *job) messageWithFiles(s *socket, at uint64, flags int) (message, error) {
+	m, err := j.message(s, at, flags)
+	if err != nil || len(m.control) == 0 {
 		return m, err
 	}
 	list, err := unix.ParseSocketControlMessage(m.control)
@@ -263,18 +256,17 @@ func (p *pending) messageWithFiles(s *socket, at uint64, flags int) (m parcel, e
 			m.control = appendControl(m.control, c)
 			continue
 		}
-		first := len(m.files)
+		first := len(j.files)
 		for b := c.Data; len(b) >= 4; b = b[4:] {
-			fd, err := p.descriptor(uint64(binary.NativeEndian.Uint32(b)))
+			fd, err := j.descriptor(uint64(binary.NativeEndian.Uint32(b)))
 			if err != nil {
-				m.close()
 				return m, err
 			}
-			m.files = append(m.files, fd)
+			j.files = append(j.files, fd)
 		}
-		m.control = append(m.control, unix.UnixRights(m.files[first:]...)...)
+		m.control = append(m.control, unix.UnixRights(j.files[first:]...)...)
 	}
-	return m, p.valid()
+	return m, j.valid()
 }
 
 func appendControl(b []byte, c unix.SocketControlMessage) []byte {
@@ -284,118 +276,4 @@ func appendControl(b []byte, c unix.SocketControlMessage) []byte {
 	*(*unix.Cmsghdr)(unsafe.Pointer(&out[0])) = header
 	copy(out[unix.CmsgLen(0):], c.Data)
 	return append(b, out...)
-}
-
-// identity is who the caller is and where it stands.
-type identity struct {
-	root, cwd int
-	uids      [4]int // real, effective, saved, of the file system
-	gids      [4]int
-	groups    []uint32
-	umask     int
-	effective uint64 // capabilities
-}
-
-// identity is read while the caller waits.
-func (p *pending) identity() (who identity, err error) {
-	dir := "/proc/" + strconv.Itoa(p.TID)
-	text, err := os.ReadFile(dir + "/status")
-	if err != nil {
-		return who, errGone
-	}
-	status := string(text)
-	who.uids, who.gids = fourIDs(field(status, "Uid:")), fourIDs(field(status, "Gid:"))
-	for _, word := range strings.Fields(field(status, "Groups:")) {
-		id, _ := strconv.ParseUint(word, 10, 32)
-		who.groups = append(who.groups, uint32(id))
-	}
-	umask, _ := strconv.ParseUint(field(status, "Umask:"), 8, 32)
-	who.umask = int(umask)
-	who.effective, _ = strconv.ParseUint(field(status, "CapEff:"), 16, 64)
-	if who.root, err = unix.Open(dir+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return who, unix.EPERM
-	}
-	if who.cwd, err = unix.Open(dir+"/cwd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		unix.Close(who.root)
-		return who, unix.EPERM
-	}
-	if err = p.valid(); err != nil {
-		who.close()
-	}
-	return who, err
-}
-
-func (who identity) close() {
-	unix.Close(who.root)
-	unix.Close(who.cwd)
-}
-
-func fourIDs(text string) (ids [4]int) {
-	for i, word := range strings.Fields(text) {
-		if i < len(ids) {
-			ids[i], _ = strconv.Atoi(word)
-		}
-	}
-	return ids
-}
-
-// assume makes the calling thread the caller's equal, for good: raw calls change
-// this thread alone, where the C library would change all.
-func (who identity) assume() error {
-	defer who.close()
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return err
-	}
-	for _, step := range []func() error{
-		func() error { return unix.Fchdir(who.root) },
-		func() error { return unix.Chroot(".") },
-		func() error { return unix.Fchdir(who.cwd) },
-		func() error { unix.Umask(who.umask); return nil },
-		who.setGroups,
-		func() error { return raw(unix.SYS_SETRESGID, who.gids[0], who.gids[1], who.gids[2]) },
-		func() error { return raw(unix.SYS_SETRESUID, who.uids[0], who.uids[1], who.uids[2]) },
-		who.dropCapabilities,
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// setGroups: a namespace with one id forbids it, and so nobody inside has other
-// groups than we.
-func (who identity) setGroups() error {
-	var first unsafe.Pointer
-	if len(who.groups) > 0 {
-		first = unsafe.Pointer(&who.groups[0])
-	}
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(who.groups)), uintptr(first), 0)
-	if errno != 0 && errno != unix.EPERM {
-		return errno
-	}
-	return nil
-}
-
-// dropCapabilities: another user than root has lost them with setresuid.
-func (who identity) dropCapabilities() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return err
-	}
-	for i := range data {
-		keep := uint32(who.effective >> (32 * i))
-		data[i].Effective &= keep
-		data[i].Permitted &= keep
-		data[i].Inheritable = 0
-	}
-	return unix.Capset(&header, &data[0])
-}
-
-func raw(call uintptr, a, b, c int) error {
-	if _, _, errno := unix.RawSyscall(call, uintptr(a), uintptr(b), uintptr(c)); errno != 0 {
-		return errno
-	}
-	return nil
 }

@@ -17,8 +17,9 @@ type pending struct {
 	handler  *Handler
 	from     Calls
 	pidfd    int
-	kept     bool // a wait answers
+	kept     bool // a wait or a job has the socket
 	detached bool // a job answers, and closes pidfd
+	copied   int  // bytes of the last message read
 }
 
 // lost is an answer that nobody waited for: a signal took the call back after it

@@ -33,17 +33,7 @@ const (
 )
 
 // sendto carries sendto(2) with an address out.
-func (h *Handler) sendto(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer p.keepOrClose(s)
-	if !s.inet() {
-		h.foreign(p, s)
-		return
-	}
+func (h *Handler) sendto(p *pending, s *socket) {
 	m, err := p.plainMessage(s)
 	if err == nil {
 		err = h.direct(p, s, &m)
@@ -91,6 +81,7 @@ func (p *pending) readData(s *socket, vectors []unix.RemoteIovec) ([]byte, error
 		return nil, nil
 	}
 	data := make([]byte, total)
+	p.copied = total
 	local := []unix.Iovec{{Base: &data[0]}}
 	local[0].SetLen(total)
 	n, err := unix.ProcessVMReadv(p.TID, local, vectors, 0)
@@ -209,17 +200,7 @@ func send(fd int, m message) (int, error) {
 }
 
 // sendmsg carries sendmsg(2) out.
-func (h *Handler) sendmsg(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer p.keepOrClose(s)
-	if !s.udp() {
-		h.foreign(p, s)
-		return
-	}
+func (h *Handler) sendmsg(p *pending, s *socket) {
 	m, err := h.datagram(p, s, p.Args[1], int(int32(p.Args[2])))
 	if err != nil {
 		p.fail(err)
@@ -320,17 +301,7 @@ func plainControl(control []byte) (plain []byte, err error) {
 }
 
 // sendmmsg carries sendmmsg(2) out, e.g. of glibc's resolver.
-func (h *Handler) sendmmsg(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer p.keepOrClose(s)
-	if !s.udp() {
-		h.foreign(p, s)
-		return
-	}
+func (h *Handler) sendmmsg(p *pending, s *socket) {
 	flags := int(int32(p.Args[3]))
 	n, err := h.sendBatch(p, s, flags)
 	if n > 0 || err != unix.EAGAIN || !blocks(s.fd, flags) {

@@ -24,6 +24,21 @@ func (s *socket) udp() bool {
 }
 func (s *socket) close() { unix.Close(s.fd) }
 
+// judged: where the call leads is decided here. Messages on a stream lead where it
+// is connected to.
+func (s *socket) judged(nr int) bool {
+	if nr == unix.SYS_SENDMSG || nr == unix.SYS_SENDMMSG {
+		return s.udp()
+	}
+	return s.inet()
+}
+
+// both: an IPv6 socket that takes IPv4 too.
+func (s *socket) both() bool {
+	only, _ := unix.GetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+	return s.domain == unix.AF_INET6 && only == 0
+}
+
 // socketOf takes the caller's descriptor, which must be a socket. The caller of
 // this closes it.
 func (h *Handler) socketOf(p *pending, number uint64) (*socket, error) {
@@ -130,13 +145,7 @@ func endOf(name unix.Sockaddr) netip.AddrPort {
 }
 
 // getsockname tells the container's number of a published port.
-func (h *Handler) getsockname(p *pending) {
-	s, err := h.socketOf(p, p.Args[0])
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	defer s.close()
+func (h *Handler) getsockname(p *pending, s *socket) {
 	port := h.containerPort(s)
 	if port == 0 {
 		_ = p.from.Continue(p.ID) // it reads; nothing was judged

@@ -16,16 +16,21 @@ type wait struct {
 	timeout unix.Errno
 }
 
-// maxWaits bounds the descriptors that a container can make us keep by killing
-// callers whose connects lead nowhere; each is looked after once a second.
-const maxWaits = 512
+const (
+	// maxWaits bounds the descriptors that a container can make us keep by killing
+	// callers whose connects lead nowhere; each is looked after once a second.
+	maxWaits = 512
+	// maxHeld bounds what their messages take of our memory, which the container's
+	// limit does not count.
+	maxHeld = 32 << 20
+)
 
 const sweepTime = time.Second
 
 // waitFor answers later: when the socket has the events, try is asked; after limit
 // the call fails with timeout.
 func (h *Handler) waitFor(p *pending, s *socket, events uint32, limit time.Duration, timeout unix.Errno, try func(*wait) bool) {
-	if len(h.waits) >= maxWaits {
+	if h.crowded(p) {
 		p.fail(unix.EAGAIN)
 		return
 	}
@@ -41,7 +46,19 @@ func (h *Handler) waitFor(p *pending, s *socket, events uint32, limit time.Durat
 	h.waits[s.fd] = w
 }
 
-// keepOrClose closes a socket that no wait has taken.
+// crowded: as many calls are kept as a container may have, or as much of its data.
+func (h *Handler) crowded(p *pending) bool {
+	held := p.copied
+	for _, w := range h.waits {
+		held += w.call.copied
+	}
+	for _, j := range h.busy {
+		held += j.copied
+	}
+	return len(h.waits)+len(h.busy) >= maxWaits || held > maxHeld
+}
+
+// keepOrClose closes a socket that neither a wait nor a job has taken.
 func (p *pending) keepOrClose(s *socket) {
 	if !p.kept {
 		s.close()

@@ -54,7 +54,7 @@ func (m Mapping) HostPort() string {
 	return strconv.Itoa(int(m.First))
 }
 
-// Less orders mappings by the container's port, then the protocol and the address.
+// compare orders mappings by the container's port, then the protocol and the address.
 func compare(a, b Mapping) int {
 	if d := int(a.Port) - int(b.Port); d != 0 {
 		return d
