@@ -124,19 +124,19 @@ func (in *inside) socket(domain int) (int, error) {
 // address: there is no better one.
 func (in *inside) dial(client *net.TCPConn, port uint16) (*net.TCPConn, error) {
 	from := remote(client)
-	var first error
+	var c *net.TCPConn
+	err := error(unix.EADDRNOTAVAIL) // the container has no address that would do
 	for _, six := range []bool{from.Addr().Is6(), false} {
 		to, gateway, ok := in.target.address(six)
 		if !ok {
 			continue
 		}
-		c, err := in.dialFrom(appear(from, to, gateway), netip.AddrPortFrom(to, port))
+		c, err = in.dialFrom(appear(from, to, gateway), netip.AddrPortFrom(to, port))
 		if err == nil || !from.Addr().Is6() {
-			return c, err
+			break
 		}
-		first = errors.Join(first, err)
 	}
-	return nil, first
+	return c, err
 }
 
 // address is the container's and its gateway's of a family.
