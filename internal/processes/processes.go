@@ -110,14 +110,9 @@ func Read(pid int) (Process, error) {
 	if err != nil {
 		return Process{}, fmt.Errorf("read process %d: %w", pid, err)
 	}
-	info, err := os.Stat(path(pid, ""))
-	if err != nil {
+	if err := p.readIDs(); err != nil {
 		return Process{}, err
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		p.UID, p.GID = st.Uid, st.Gid
-	}
-	p.readIDs()
 	if words, err := os.ReadFile(path(pid, "cmdline")); err == nil && len(words) > 0 {
 		p.Args = strings.Split(strings.TrimRight(string(words), "\x00"), "\x00")
 	}
@@ -126,10 +121,10 @@ func Read(pid int) (Process, error) {
 
 // readIDs takes the effective ids: the owner of the folder is root for a process
 // that may not be dumped.
-func (p *Process) readIDs() {
+func (p *Process) readIDs() error {
 	data, err := os.ReadFile(path(p.PID, "status"))
 	if err != nil {
-		return
+		return err
 	}
 	for line := range strings.Lines(string(data)) {
 		name, value, _ := strings.Cut(line, ":")
@@ -146,6 +141,7 @@ func (p *Process) readIDs() {
 			p.GID = uint32(id)
 		}
 	}
+	return nil
 }
 
 // parseStat: the command name is the program's choice and may hold spaces and

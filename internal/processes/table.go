@@ -42,23 +42,32 @@ func Table(list []Process, o Options) (titles []string, rows [][]string, err err
 	return titles, rows, nil
 }
 
-// layouts of ps(1) that have a letter, each column as TITLE=name.
-var layouts = map[string]string{
-	"":     "PID=pid TTY=tty TIME=time CMD=comm",
-	"f":    "UID=user PID=pid PPID=ppid C=c STIME=stime TTY=tty TIME=time CMD=args",
-	"F":    "UID=user PID=pid PPID=ppid C=c SZ=sz RSS=rss PSR=psr STIME=stime TTY=tty TIME=time CMD=args",
-	"l":    "F=f S=s UID=uid PID=pid PPID=ppid C=c PRI=opri NI=ni SZ=sz WCHAN=wchan TTY=tty TIME=time CMD=comm",
-	"j":    "PID=pid PGID=pgid SID=sid TTY=tty TIME=time CMD=comm",
-	"bsd":  "PID=pid TTY=tty STAT=stat TIME=bsdtime COMMAND=args",
-	"user": "USER=user PID=pid %CPU=pcpu %MEM=pmem VSZ=vsz RSS=rss TTY=tty STAT=stat START=stime TIME=bsdtime COMMAND=args",
-}
-
+// layoutOf is one of ps(1) that has a letter; "" is the one without.
 func layoutOf(name string) (layout []column) {
-	for word := range strings.FieldsSeq(layouts[name]) {
+	for word := range strings.FieldsSeq(layoutText(name)) {
 		title, name, _ := strings.Cut(word, "=")
 		layout = append(layout, titled(title, name))
 	}
 	return layout
+}
+
+// layoutText has each column as TITLE=name.
+func layoutText(name string) string {
+	switch name {
+	case "f":
+		return "UID=user PID=pid PPID=ppid C=c STIME=stime TTY=tty TIME=time CMD=args"
+	case "F":
+		return "UID=user PID=pid PPID=ppid C=c SZ=sz RSS=rss PSR=psr STIME=stime TTY=tty TIME=time CMD=args"
+	case "l":
+		return "F=f S=s UID=uid PID=pid PPID=ppid C=c PRI=opri NI=ni SZ=sz WCHAN=wchan TTY=tty TIME=time CMD=comm"
+	case "j":
+		return "PID=pid PGID=pgid SID=sid TTY=tty TIME=time CMD=comm"
+	case "bsd":
+		return "PID=pid TTY=tty STAT=stat TIME=bsdtime COMMAND=args"
+	case "user":
+		return "USER=user PID=pid %CPU=pcpu %MEM=pmem VSZ=vsz RSS=rss TTY=tty STAT=stat START=stime TIME=bsdtime COMMAND=args"
+	}
+	return "PID=pid TTY=tty TIME=time CMD=comm"
 }
 
 // parse reads the words of a ps command line in the spellings of Unix (-ef, -o
