@@ -8,9 +8,15 @@ import (
 
 // InspectNetwork is docker's NetworkSettings.
 type InspectNetwork struct {
-	SandboxID           string
-	SandboxKey          string
-	Ports               map[string][]InspectPort
+	SandboxID  string
+	SandboxKey string
+	Ports      map[string][]InspectPort
+	InspectAddresses
+	Networks map[string]InspectEndpoint
+}
+
+// InspectAddresses are those of one network.
+type InspectAddresses struct {
 	Gateway             string
 	IPAddress           string
 	IPPrefixLen         int
@@ -18,23 +24,16 @@ type InspectNetwork struct {
 	GlobalIPv6Address   string
 	GlobalIPv6PrefixLen int
 	MacAddress          string
-	Networks            map[string]InspectEndpoint
 }
 
 // InspectEndpoint is the container in one network.
 type InspectEndpoint struct {
-	Gateway             string
-	IPAddress           string
-	IPPrefixLen         int
-	IPv6Gateway         string
-	GlobalIPv6Address   string
-	GlobalIPv6PrefixLen int
-	MacAddress          string
-	Aliases             []string
-	NetworkID           string
-	DNSNames            []string
-	IPAMConfig          *InspectEndpointIPAM
-	GwPriority          int
+	InspectAddresses
+	Aliases    []string
+	NetworkID  string
+	DNSNames   []string
+	IPAMConfig *InspectEndpointIPAM
+	GwPriority int
 	// Nothing sets these: they are there for templates.
 	Links      []string
 	DriverOpts map[string]string
@@ -83,17 +82,17 @@ func inspectNetworks(c *Container) InspectNetwork {
 	}
 	out.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.Status.Init.PID)
 	for i, e := range c.Status.Networks {
-		shown := inspectEndpoint(out.Networks[state.ShownNetwork(e.Name)], e)
+		shown := out.Networks[state.ShownNetwork(e.Name)]
+		shown.InspectAddresses = inspectAddresses(e)
 		out.Networks[state.ShownNetwork(e.Name)] = shown
 		if i == 0 {
-			out.Gateway, out.IPAddress, out.IPPrefixLen, out.MacAddress = shown.Gateway, shown.IPAddress, shown.IPPrefixLen, shown.MacAddress
-			out.IPv6Gateway, out.GlobalIPv6Address, out.GlobalIPv6PrefixLen = shown.IPv6Gateway, shown.GlobalIPv6Address, shown.GlobalIPv6PrefixLen
+			out.InspectAddresses = shown.InspectAddresses
 		}
 	}
 	return out
 }
 
-func inspectEndpoint(out InspectEndpoint, e state.Endpoint) InspectEndpoint {
+func inspectAddresses(e state.Endpoint) (out InspectAddresses) {
 	out.MacAddress = e.MAC
 	for _, p := range e.Addresses {
 		if p.Addr().Is4() {

@@ -59,10 +59,7 @@ func (e *Engine) InspectNetwork(n *Network) (*InspectNetworkObject, error) {
 		Internal: n.Internal, Attachable: n.Attachable, Containers: map[string]InspectMember{},
 		Options: orEmpty(n.Options), Labels: orEmpty(n.Labels), IPAM: InspectIPAM{Driver: "default", Options: orEmpty(n.IPAM), Config: pools(n)},
 	}
-	name := n.Name
-	if n.Builtin && name == "bridge" {
-		name = state.NetworkDefault
-	}
+	name := n.stateName()
 	users, err := e.networkUsers(name)
 	if err != nil {
 		return nil, err

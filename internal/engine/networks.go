@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,14 @@ type Network struct {
 	*bridge.Config
 	Driver  string
 	Builtin bool
+}
+
+// stateName is what containers' records call it.
+func (n *Network) stateName() string {
+	if n.Builtin && n.Name == "bridge" {
+		return state.NetworkDefault
+	}
+	return n.Name
 }
 
 func (e *Engine) networks() *bridge.Store { return bridge.NewStore(e.Root) }
@@ -193,22 +203,14 @@ func (e *Engine) reload(c *Container) error {
 
 // checkAddresses: docker's rules for --ip and --ip6.
 func checkAddresses(c *bridge.Config, n state.Network) error {
-	for _, a := range []struct {
-		text string
-		v4   bool
-	}{{n.IP.String(), true}, {n.IP6.String(), false}} {
-		address := n.IP
-		if !a.v4 {
-			address = n.IP6
-		}
+	for _, address := range []netip.Addr{n.IP, n.IP6} {
 		if !address.IsValid() {
 			continue
 		}
 		s, ok := c.Find(address)
-		configured := false
-		for _, sub := range c.Subnets {
-			configured = configured || sub.Prefix.Addr().Is4() == a.v4 && !sub.Auto
-		}
+		configured := slices.ContainsFunc(c.Subnets, func(s bridge.Subnet) bool {
+			return s.Prefix.Addr().Is4() == address.Is4() && !s.Auto
+		})
 		switch {
 		case !configured:
 			return fmt.Errorf("invalid config for network %s: invalid endpoint settings: user specified IP address is supported only when connecting to networks with user configured subnets", c.Name)
@@ -295,10 +297,7 @@ func (e *Engine) DisconnectNetwork(c *Container, key string) error {
 	if c.Host.Network == state.NetworkHost {
 		return errHostNetwork
 	}
-	name := n.Name
-	if n.Builtin && name == "bridge" {
-		name = state.NetworkDefault
-	}
+	name := n.stateName()
 	return e.changeNetworks(c, "disconnect", n, func(list []state.Network) (kept []state.Network, err error) {
 		for _, have := range list {
 			if have.Name != name {

@@ -51,22 +51,14 @@ func (s *supervisor) lineChanged(name string, err error) {
 	})
 }
 
-// join puts the namespace on a network that a user defined.
-func (s *supervisor) join(w *wires, namespace *os.File, n state.Network) (*bridge.Place, error) {
-	return s.joinAs(s.config, w, namespace, n)
-}
-
-func (s *supervisor) joinAs(config *state.Config, w *wires, namespace *os.File, n state.Network) (*bridge.Place, error) {
-	c, err := bridge.NewStore(s.start.Root).Load(n.Name)
-	if err != nil {
-		return nil, err
-	}
+// join puts the namespace on a network that a user defined; survey knows it.
+func (s *supervisor) join(config *state.Config, w *wires, namespace *os.File, n state.Network) (*bridge.Place, error) {
 	line, err := s.line(n.Name)
 	if err != nil {
 		return nil, err
 	}
 	r := s.requestFor(config, n)
-	r.Link = w.freeLink(c.LinkPrefix())
+	r.Link = w.freeLink(w.defined[n.Name].LinkPrefix())
 	return line.Attach(namespace, r, w.routeVia(config.Host.Networks) == n.Name)
 }
 
@@ -112,7 +104,7 @@ func (w *wires) routeVia(list []state.Network) string {
 		switch {
 		case n.HasStack():
 			return n.Name
-		case w.internal[n.Name]:
+		case n.Defined() && w.defined[n.Name].Internal:
 		case best < 0 || n.Priority > list[best].Priority:
 			best = i
 		}
@@ -123,21 +115,18 @@ func (w *wires) routeVia(list []state.Network) string {
 	return list[best].Name
 }
 
-// survey notes which networks lead nowhere, before a route is chosen.
-func (w *wires) survey(root string, list []state.Network) {
-	w.internal = map[string]bool{}
-	w.hasDefault = false
+// survey looks at the networks of a list before a route is chosen.
+func (w *wires) survey(root string, list []state.Network) (err error) {
+	w.defined, w.hasDefault = map[string]*bridge.Config{}, false
 	for _, n := range list {
-		if n.HasStack() {
-			w.hasDefault = true
-		}
-		if !n.Defined() {
-			continue
-		}
-		if c, err := bridge.NewStore(root).Load(n.Name); err == nil {
-			w.internal[n.Name] = c.Internal
+		w.hasDefault = w.hasDefault || n.HasStack()
+		if n.Defined() {
+			if w.defined[n.Name], err = bridge.NewStore(root).Load(n.Name); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // nameservers are for the container's resolv.conf: those of networks that users
@@ -202,11 +191,14 @@ func (s *supervisor) rewire(to *state.Config) error {
 	if s.wires.namespace == nil || sameNetworks(was, list) {
 		return nil
 	}
-	s.wires.survey(s.start.Root, list)
+	if err := s.wires.survey(s.start.Root, list); err != nil {
+		return err
+	}
 	for _, n := range list {
 		if n.Defined() && !hasNetwork(was, n.Name) {
-			p, err := s.joinAs(to, &s.wires, s.wires.namespace, n)
+			p, err := s.join(to, &s.wires, s.wires.namespace, n)
 			if err != nil {
+				s.hangUp(n.Name) // an open line keeps the network in use
 				return err
 			}
 			s.wires.attached = append(s.wires.attached, attachment{n.Name, p})
@@ -238,14 +230,19 @@ func (s *supervisor) leave(list []state.Network) {
 			continue
 		}
 		_ = a.Close()
-		s.linesMu.Lock()
-		if l := s.lines[a.name]; l != nil {
-			l.Close()
-			delete(s.lines, a.name)
-		}
-		s.linesMu.Unlock()
+		s.hangUp(a.name)
 	}
 	s.wires.attached = kept
+}
+
+// hangUp ends the connection to a network's helper.
+func (s *supervisor) hangUp(name string) {
+	s.linesMu.Lock()
+	defer s.linesMu.Unlock()
+	if l := s.lines[name]; l != nil {
+		l.Close()
+		delete(s.lines, name)
+	}
 }
 
 // reroute gives the default route to the network that should have it now, when the

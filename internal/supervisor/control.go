@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 // Control is one end of a control socket. Send may be called from several
@@ -107,14 +109,7 @@ func (c *Control) Send(m Message, files ...*os.File) error {
 	if len(data) > maxMessage {
 		return fmt.Errorf("control socket: message of %d bytes, at most %d", len(data), maxMessage)
 	}
-	var rights []byte
-	if len(files) > 0 {
-		fds := make([]int, len(files))
-		for i, f := range files {
-			fds[i] = int(f.Fd())
-		}
-		rights = unix.UnixRights(fds...)
-	}
+	rights := linux.Rights(files)
 	raw, err := c.file.SyscallConn()
 	if err != nil {
 		return err
@@ -151,35 +146,12 @@ func (c *Control) Receive() (m Message, files []*os.File, err error) {
 	case receiveErr != nil:
 		return m, nil, receiveErr
 	}
-	files = filesOf(control[:controlLen])
+	files = linux.Received(control[:controlLen])
 	if err := json.Unmarshal(buffer[:n], &m); err != nil {
-		closeAll(files)
+		linux.CloseAll(files)
 		return m, nil, fmt.Errorf("control socket: %w", err)
 	}
 	return m, files, nil
-}
-
-func filesOf(control []byte) (files []*os.File) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil
-	}
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "client"))
-		}
-	}
-	return files
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }
 
 // Close ends the conversation.

@@ -28,8 +28,9 @@ type wires struct {
 	bypass    *bypass.Handler // nil: the container's sockets are its own
 	warning   string
 
-	internal   map[string]bool // networks that lead nowhere
-	hasDefault bool            // the default network has eth0
+	// Of the container's list of networks, see survey.
+	defined    map[string]*bridge.Config
+	hasDefault bool // the default network has eth0
 }
 
 // attachment is the namespace on one network.
@@ -109,10 +110,12 @@ func (s *supervisor) attach(w *wires, namespace *os.File) error {
 	}
 	// On a read-only /proc/sys pings and low ports need root inside.
 	_ = network.OpenToUsers(namespace, contiguous(groups))
-	w.survey(s.start.Root, config.Host.Networks)
+	if err := w.survey(s.start.Root, config.Host.Networks); err != nil {
+		return err
+	}
 	for _, n := range config.Host.Networks {
 		if n.Defined() {
-			p, err := s.join(w, namespace, n)
+			p, err := s.join(config, w, namespace, n)
 			if err != nil {
 				return err
 			}

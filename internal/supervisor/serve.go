@@ -123,7 +123,7 @@ func (c *session) handle(m Message, files []*os.File) error {
 		c.told.Store(true)
 		c.end()
 	}
-	closeAll(files)
+	linux.CloseAll(files)
 	return nil
 }
 
@@ -151,7 +151,7 @@ func (c *session) attach(a Attach, files []*os.File) error {
 	stdio, running := c.stdio, c.sandbox != nil
 	c.mu.Unlock()
 	if !running {
-		closeAll(files)
+		linux.CloseAll(files)
 		return errNotRunning
 	}
 	joined := clientOf(a, files)
@@ -184,7 +184,7 @@ func clientOf(a Attach, files []*os.File) *client {
 		return f
 	}
 	c.stdin, c.stdout, c.stderr = next(a.Stdin), next(a.Stdout), next(a.Stderr)
-	closeAll(files)
+	linux.CloseAll(files)
 	return c
 }
 

@@ -45,7 +45,7 @@ func reader() {
 	_, own := os.ReadFile(filepath.Join(dir, "own"))
 	write := os.WriteFile(filepath.Join(filepath.Dir(dir), "planted"), nil, 0o600)
 	_, resolv := os.ReadFile("/etc/resolv.conf")
-	fmt.Println("confine", confine())
+	fmt.Println("confine", dropCalls())
 	run := exec.Command("/bin/true").Run()
 	var mount error = unix.Mount("none", "/", "tmpfs", 0, "")
 	fmt.Println(own, os.IsPermission(outside), os.IsPermission(write), resolv, os.IsPermission(run), mount == unix.EPERM)
@@ -290,4 +290,13 @@ func killHelper(t *testing.T, dir string) {
 func logOf(dir string) string {
 	text, _ := os.ReadFile(filepath.Join(dir, "helper.log"))
 	return "helper: " + string(text)
+}
+
+// TestCutLineCloses: also between two attempts to reach a helper again.
+func TestCutLineCloses(t *testing.T) {
+	l := &Line{dir: t.TempDir(), closed: make(chan struct{}), changed: func(error) {}}
+	l.Close()
+	if err := l.reconnect(); err != nil {
+		t.Errorf("a closed line connects again: %v", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,14 +101,7 @@ type CreateOptions struct {
 var predefined = []string{"bridge", "host", "none", "default", "bypass"}
 
 // Predefined says whether a name is one of the modes that need no making.
-func Predefined(name string) bool {
-	for _, p := range predefined {
-		if name == p {
-			return true
-		}
-	}
-	return false
-}
+func Predefined(name string) bool { return slices.Contains(predefined, name) }
 
 // CheckName accepts what docker's own names are made of; it is a folder's name
 // and a label of the domain name system.

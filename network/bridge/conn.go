@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 // message is one packet on a helper's socket, in either direction. A connection
@@ -40,6 +42,8 @@ type message struct {
 	Found    []netip.Addr `json:"found,omitempty"`
 	Done     bool         `json:"done,omitempty"`
 	Failed   string       `json:"failed,omitempty"`
+
+	Router *handover `json:"router,omitempty"` // between router and helper, once
 }
 
 // Inlet is a published UDP port.
@@ -75,7 +79,6 @@ type Attached struct {
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateways  []netip.Addr   `json:"gateways"` // one for each address
 	MAC       string         `json:"mac"`
-	MTU       int            `json:"mtu"`
 	Link      string         `json:"link"`
 	Internal  bool           `json:"internal,omitempty"` // the gateway leads nowhere
 	Host      netip.Addr     `json:"host,omitzero"`      // stands for the host's loopback
@@ -85,9 +88,17 @@ type Attached struct {
 // conn carries messages over a SOCK_SEQPACKET socket.
 type conn struct{ *net.UnixConn }
 
+// Close of a conn that was never made does nothing.
+func (c conn) Close() error {
+	if c.UnixConn == nil {
+		return nil
+	}
+	return c.UnixConn.Close()
+}
+
 const (
 	maxMessage = 64 << 10
-	maxFiles   = 16
+	maxFiles   = 253 // SCM_MAX_FD: a router has two for each subnet
 	// patience with a helper that has to be started first.
 	patience = 20 * time.Second
 )
@@ -100,11 +111,7 @@ func (c conn) send(m message, files ...*os.File) error {
 	if len(data) > maxMessage {
 		return fmt.Errorf("message of %d bytes, at most %d", len(data), maxMessage)
 	}
-	var fds []int
-	for _, f := range files {
-		fds = append(fds, int(f.Fd()))
-	}
-	_, _, err = c.WriteMsgUnix(data, unix.UnixRights(fds...), nil)
+	_, _, err = c.WriteMsgUnix(data, linux.Rights(files), nil)
 	return err
 }
 
@@ -115,12 +122,12 @@ func (c conn) receive() (m message, files []*os.File, err error) {
 	if err != nil {
 		return m, nil, err
 	}
-	files = filesOf(rights[:r])
+	files = linux.Received(rights[:r])
 	if n == 0 {
 		return m, files, io.EOF
 	}
 	if err := json.Unmarshal(data[:n], &m); err != nil {
-		closeAll(files)
+		linux.CloseAll(files)
 		return m, nil, err
 	}
 	return m, files, nil
@@ -132,35 +139,11 @@ func (c conn) ask(m message, files ...*os.File) (message, error) {
 		return m, err
 	}
 	answer, extra, err := c.receive()
-	closeAll(extra)
+	linux.CloseAll(extra)
 	if err == nil && answer.Failed != "" {
 		err = errors.New(answer.Failed)
 	}
 	return answer, err
-}
-
-func filesOf(rights []byte) (files []*os.File) {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil {
-		return nil
-	}
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "received"))
-		}
-	}
-	return files
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }
 
 const socketName = "helper.sock"

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/network/dns"
 	"bryo/network/rtnl"
 	"bryo/network/stack"
@@ -76,7 +77,7 @@ func (h *helper) connect() (err error) {
 	if h.router, err = newRouter(h.dir); err != nil {
 		return err
 	}
-	if err := confine(); err != nil {
+	if err := dropCalls(); err != nil {
 		return err
 	}
 	if h.router.uplink != nil {
@@ -258,7 +259,7 @@ func (h *helper) converse(c conn) {
 		case m.Retire:
 			answer = h.retire()
 		}
-		closeAll(files)
+		linux.CloseAll(files)
 		if c.send(answer) != nil {
 			return
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"bryo/internal/linux"
 )
 
 // Line is a supervisor's connection to the helper of one network, for as long as
@@ -19,7 +21,7 @@ type Line struct {
 
 	mu      sync.Mutex // held while a question waits for its answer
 	conn    conn
-	answers chan message // closed when the connection has ended
+	answers chan message // closed when the connection has ended; has room for one that comes too late
 	place   *Place       // nil: not attached
 	closed  chan struct{}
 }
@@ -51,7 +53,7 @@ func (l *Line) connect() error {
 	if err != nil {
 		return err
 	}
-	l.conn, l.answers = c, make(chan message)
+	l.conn, l.answers = c, make(chan message, 1)
 	go l.read(c, l.answers)
 	return nil
 }
@@ -60,7 +62,7 @@ func (l *Line) connect() error {
 func (l *Line) read(c conn, answers chan<- message) {
 	for {
 		m, files, err := c.receive()
-		closeAll(files)
+		linux.CloseAll(files)
 		if err != nil {
 			break
 		}
@@ -136,6 +138,11 @@ func (l *Line) restore() {
 func (l *Line) reconnect() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case <-l.closed: // meanwhile: a new connection would keep the helper for ever
+		return nil
+	default:
+	}
 	if err := l.connect(); err != nil {
 		return err
 	}

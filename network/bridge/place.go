@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 
 	"bryo/network"
 	"bryo/network/rtnl"
@@ -16,8 +18,8 @@ type Place struct {
 	line      *Line
 	namespace *os.File // our own descriptor of it
 	request   Request
-	route     bool // this network is the way out
-	got       Attached
+	route     bool                     // this network is the way out
+	got       atomic.Pointer[Attached] // what the helper gave last; another may come while it is read
 	done      chan struct{}
 	inlets    map[int]inlet
 	lastInlet int
@@ -56,9 +58,9 @@ func (p *Place) attach() error {
 	if answer.Attached == nil || len(answer.Attached.Gateways) != len(answer.Attached.Addresses) {
 		return errors.New("attach: the helper's answer makes no sense")
 	}
-	p.got = *answer.Attached
+	p.got.Store(answer.Attached)
 	p.request.Last = nil
-	for _, a := range p.got.Addresses {
+	for _, a := range p.got.Load().Addresses {
 		p.request.Last = append(p.request.Last, a.Addr())
 	}
 	if err := p.submit(p.plan); err != nil {
@@ -100,7 +102,7 @@ func (p *Place) stopInlet(in inlet) {
 // submit makes a plan for the device and carries it out in the container.
 func (p *Place) submit(plan func(index int) []*rtnl.Request) error {
 	return network.OnNamespace(int(p.namespace.Fd()), func() error {
-		index, err := rtnl.Index(p.got.Link)
+		index, err := rtnl.Index(p.got.Load().Link)
 		if err != nil {
 			return err
 		}
@@ -114,7 +116,7 @@ func (p *Place) plan(index int) []*rtnl.Request {
 		plan = append(plan, rtnl.NoLinkLocal(index).Soft())
 	}
 	plan = append(plan, rtnl.Up(index))
-	for _, a := range p.got.Addresses {
+	for _, a := range p.got.Load().Addresses {
 		address := rtnl.Address(index, a)
 		if a.Addr().Is6() { // the host may have none
 			address = address.Soft()
@@ -130,22 +132,17 @@ func (p *Place) plan(index int) []*rtnl.Request {
 // routes lead out through the network's gateways. Soft: of several networks the
 // first has them.
 func (p *Place) routes(index int) (plan []*rtnl.Request) {
-	if p.got.Internal {
+	if p.got.Load().Internal {
 		return nil
 	}
-	for _, g := range p.got.Gateways {
+	for _, g := range p.got.Load().Gateways {
 		plan = append(plan, rtnl.DefaultRoute(index, g).Soft())
 	}
 	return plan
 }
 
 func (p *Place) hasIPv6() bool {
-	for _, a := range p.got.Addresses {
-		if a.Addr().Is6() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.got.Load().Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() })
 }
 
 // Route makes this network the container's way out.
@@ -159,13 +156,13 @@ func (p *Place) Route() error {
 // The methods of network.Attachment.
 
 // Addresses of the container on this network.
-func (p *Place) Addresses() []netip.Prefix { return p.got.Addresses }
+func (p *Place) Addresses() []netip.Prefix { return p.got.Load().Addresses }
 
 // Gateways, one for each address.
-func (p *Place) Gateways() []netip.Addr { return p.got.Gateways }
+func (p *Place) Gateways() []netip.Addr { return p.got.Load().Gateways }
 
 // DNS is the network's name server, on the gateways.
-func (p *Place) DNS() []netip.Addr { return p.got.Gateways }
+func (p *Place) DNS() []netip.Addr { return p.got.Load().Gateways }
 
 // Done is closed by Close; a helper that ends is waited for (Line).
 func (p *Place) Done() <-chan struct{} { return p.done }
@@ -191,16 +188,16 @@ func (p *Place) Close() error {
 }
 
 // Internal networks have no way out.
-func (p *Place) Internal() bool { return p.got.Internal }
+func (p *Place) Internal() bool { return p.got.Load().Internal }
 
 // HostGateway stands for the host's loopback; invalid: that cannot be reached.
-func (p *Place) HostGateway() netip.Addr { return p.got.Host }
+func (p *Place) HostGateway() netip.Addr { return p.got.Load().Host }
 
 // MAC is the hardware address of the device.
-func (p *Place) MAC() string { return p.got.MAC }
+func (p *Place) MAC() string { return p.got.Load().MAC }
 
 // Link is the name of the device in the container.
-func (p *Place) Link() string { return p.got.Link }
+func (p *Place) Link() string { return p.got.Load().Link }
 
 // Warning says what the network lacks; "": nothing.
-func (p *Place) Warning() string { return p.got.Warning }
+func (p *Place) Warning() string { return p.got.Load().Warning }

@@ -1,9 +1,9 @@
 package bridge
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/network/rtnl"
 	"bryo/network/stack"
 )
@@ -41,7 +42,6 @@ type handover struct {
 	Uplink  bool   `json:"uplink,omitempty"`
 	Servers int    `json:"servers"`
 	Warning string `json:"warning,omitempty"`
-	Failed  string `json:"failed,omitempty"`
 }
 
 // newRouter starts the child that makes the namespace. It is root of a user
@@ -91,27 +91,26 @@ func connOf(fd int) (conn, error) {
 
 func receiveRouter(c conn) (*router, error) {
 	_ = c.SetDeadline(time.Now().Add(patience))
-	data, rights := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*maxFiles))
-	n, r, _, _, err := c.ReadMsgUnix(data, rights)
+	m, files, err := c.receive()
+	switch {
+	case err == io.EOF:
+		err = errors.New("the process ended early")
+	case err == nil && m.Failed != "":
+		err = errors.New(m.Failed)
+	case err == nil && m.Router == nil:
+		err = errors.New("the answer makes no sense")
+	}
 	if err != nil {
+		linux.CloseAll(files)
 		return nil, fmt.Errorf("make router: %w", err)
 	}
-	files := filesOf(rights[:r])
-	var h handover
-	if n == 0 || json.Unmarshal(data[:n], &h) != nil {
-		closeAll(files)
-		return nil, errors.New("make router: the process ended early")
-	}
-	if h.Failed != "" {
-		closeAll(files)
-		return nil, errors.New("make router: " + h.Failed)
-	}
+	h := m.Router
 	want := 2 + 2*h.Servers
 	if h.Uplink {
 		want++
 	}
 	if len(files) != want {
-		closeAll(files)
+		linux.CloseAll(files)
 		return nil, fmt.Errorf("make router: %d descriptors instead of %d", len(files), want)
 	}
 	out := &router{namespace: files[0], netlink: files[1], warning: h.Warning}
@@ -127,17 +126,16 @@ func receiveRouter(c conn) (*router, error) {
 
 // RouterMain is the child's process: root of the router's user namespace.
 func RouterMain() int {
-	f := os.NewFile(3, "helper")
+	c, err := connOf(3)
+	if err != nil {
+		return 1
+	}
 	h, files, err := makeRouter(os.Args[len(os.Args)-1])
 	if err != nil {
-		h = handover{Failed: err.Error()}
+		_ = c.send(message{Failed: err.Error()})
+		return 1
 	}
-	data, _ := json.Marshal(h)
-	var fds []int
-	for _, file := range files {
-		fds = append(fds, int(file.Fd()))
-	}
-	if unix.Sendmsg(int(f.Fd()), data, unix.UnixRights(fds...), nil, 0) != nil || err != nil {
+	if c.send(message{Router: &h}, files...) != nil {
 		return 1
 	}
 	return 0

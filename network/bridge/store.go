@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/network/subnet"
 )
 
@@ -256,19 +257,10 @@ func writeJSON(path string, v any, durable bool) error {
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), newPrefix)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
-	if _, err := tmp.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	if durable {
-		if err := tmp.Sync(); err != nil {
+	return linux.WriteWhole(path, func(f *os.File) error {
+		if _, err := f.Write(append(text, '\n')); err != nil || !durable {
 			return err
 		}
-	}
-	return os.Rename(tmp.Name(), path)
+		return f.Sync()
+	})
 }

@@ -140,7 +140,7 @@ func (t *table) claim(e *endpoint, a netip.Addr) error {
 		return fmt.Errorf("invalid config for network %s: no configured subnet contains IP address %s", t.config.Name, a)
 	}
 	if !s.pool().Usable(a) || t.taken(s, a) {
-		return fmt.Errorf("address %s on network %s: Address already in use", a, t.config.Name)
+		return fmt.Errorf("address %s: Address already in use", a)
 	}
 	e.addresses = append(e.addresses, netip.PrefixFrom(a, s.Prefix.Bits()))
 	return nil
@@ -166,7 +166,7 @@ func (t *table) assign(e *endpoint, v4 bool) error {
 		}
 	}
 	if found {
-		return fmt.Errorf("network %s: no available IP addresses on this network's address pools", t.config.Name)
+		return errors.New("no available IP addresses on this network's address pools")
 	}
 	return nil
 }
@@ -255,7 +255,7 @@ func (t *table) remove(e *endpoint) {
 // describe is what a supervisor is told of its place.
 func (t *table) describe(e *endpoint, warning string) *Attached {
 	a := &Attached{
-		Addresses: e.addresses, MAC: e.mac.String(), MTU: t.config.MTU(), Link: e.request.Link,
+		Addresses: e.addresses, MAC: e.mac.String(), Link: e.request.Link,
 		Internal: t.config.Internal, Warning: warning,
 	}
 	if t.config.HostLoopback() && !t.config.Internal {

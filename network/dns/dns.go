@@ -138,20 +138,3 @@ func reversed(name string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(text.String())
 	return a, err == nil
 }
-
-// failure turns a question into the answer "server failure".
-func failure(message []byte) []byte {
-	var p dnsmessage.Parser
-	header, err := p.Start(message)
-	if err != nil || header.Response {
-		return nil
-	}
-	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{
-		ID: header.ID, Response: true, OpCode: header.OpCode, RecursionDesired: header.RecursionDesired,
-		RecursionAvailable: true, RCode: dnsmessage.RCodeServerFailure,
-	})
-	if q, err := p.Question(); err == nil && b.StartQuestions() == nil {
-		_ = b.Question(q)
-	}
-	return finish(&b)
-}

@@ -181,9 +181,11 @@ func FuzzLocal(f *testing.F) {
 		if a := local(known, from, m); a != nil && len(a) < header {
 			t.Errorf("answer of %d bytes", len(a))
 		}
-		_ = failure(m)
-		if len(m) >= header {
-			_ = answers(m, m)
+		if IsQuestion(m) {
+			_ = Answers(m, m)
+			if a := Failure(append([]byte(nil), m...)); !Answers(a, m) || !Unwilling(a) {
+				t.Errorf("failure of %x: %x", m, a)
+			}
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"bytes"
 	"net"
 	"net/netip"
 	"time"
@@ -12,13 +11,12 @@ const (
 	// overall when an answer is too late for any client.
 	perServer = 2 * time.Second
 	overall   = 8 * time.Second
-	header    = 12 // bytes of a message's fixed part, RFC 1035 section 4.1.1
 )
 
 // forward asks the host's resolvers in turn. One that would or could not answer
 // is passed over for the next, as glibc does; "no such name" is an answer.
 func (s *Server) forward(from netip.Addr, message []byte, network string) []byte {
-	if len(message) < header || message[2]&0x80 != 0 {
+	if !IsQuestion(message) {
 		return nil
 	}
 	var refusal []byte
@@ -28,7 +26,7 @@ func (s *Server) forward(from netip.Addr, message []byte, network string) []byte
 			m := exchange(network, to, message, min(perServer, time.Until(end)))
 			switch {
 			case m == nil:
-			case unwilling(m):
+			case Unwilling(m):
 				refusal = m
 			default:
 				return m
@@ -38,13 +36,7 @@ func (s *Server) forward(from netip.Addr, message []byte, network string) []byte
 	if refusal != nil {
 		return refusal
 	}
-	return failure(message)
-}
-
-// unwilling: server failure, not implemented, refused.
-func unwilling(m []byte) bool {
-	code := m[3] & 15
-	return code == 2 || code == 4 || code == 5
+	return Failure(message)
 }
 
 // exchange asks one server; nil: no answer.
@@ -63,7 +55,7 @@ func exchange(network string, to netip.AddrPort, message []byte, patience time.D
 			return nil
 		}
 		m, err := readFrame(conn)
-		if err != nil || !answers(m, message) {
+		if err != nil || !Answers(m, message) {
 			return nil
 		}
 		return m
@@ -77,30 +69,8 @@ func exchange(network string, to netip.AddrPort, message []byte, patience time.D
 		if err != nil {
 			return nil
 		}
-		if answers(buffer[:n], message) {
+		if Answers(buffer[:n], message) {
 			return buffer[:n]
 		}
 	}
-}
-
-// answers: the identifier is the question's, and so is the question, where the
-// answer repeats it. The socket is connected: it can only come from there.
-func answers(m, question []byte) bool {
-	if len(m) < header || m[2]&0x80 == 0 || !bytes.Equal(m[:2], question[:2]) {
-		return false
-	}
-	size := questionEnd(question)
-	if m[4] == 0 && m[5] == 0 {
-		return true
-	}
-	return len(m) >= size && bytes.EqualFold(m[header:size], question[header:size])
-}
-
-// questionEnd is where the first question of a message ends.
-func questionEnd(m []byte) int {
-	at := header
-	for at < len(m) && m[at] != 0 && m[at] < 64 {
-		at += 1 + int(m[at])
-	}
-	return min(at+5, len(m))
 }

@@ -24,12 +24,7 @@ type Request struct {
 }
 
 // Soft marks a request that may fail: a host without IPv6 still has a network.
-func (r *Request) Soft() *Request {
-	if r != nil {
-		r.soft = true
-	}
-	return r
-}
+func (r *Request) Soft() *Request { r.soft = true; return r }
 
 func newRequest(what string, kind, flags uint16, fixed []byte) *Request {
 	r := &Request{what: what, msg: make([]byte, unix.SizeofNlMsghdr, 160)}

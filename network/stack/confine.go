@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/network/confine"
 )
 
-// confine takes the rights of the calling thread away that the stack does not
+// dropRights takes the rights of the calling thread away that the stack does not
 // need: all capabilities, all of the file system but for reading where resolver
 // configurations are, and all system calls but those below. The thread is locked
 // and ends with the stack; the process's other threads, which start the container
@@ -18,7 +21,7 @@ import (
 // It is a wall against mistakes of the stack's own code, which parses what a
 // hostile container sends. Threads share memory: who can run code of his own in
 // this thread can reach the others in the end.
-func confine() error {
+func dropRights() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("confine network stack: no_new_privs: %w", err)
 	}
@@ -30,11 +33,8 @@ func confine() error {
 	if err := unix.Capset(&header, &none[0]); err != nil {
 		return fmt.Errorf("confine network stack: drop capabilities: %w", err)
 	}
-	program := callFilter()
-	fprog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&fprog)))
-	if errno != 0 && errno != unix.ENOSYS && errno != unix.EINVAL { // a kernel without filters
-		return fmt.Errorf("confine network stack: seccomp: %w", errno)
+	if err := callFilter().Load(0); err != nil {
+		return fmt.Errorf("confine network stack: %w", err)
 	}
 	return nil
 }
@@ -97,28 +97,6 @@ var allowedCalls = []uint32{
 	unix.SYS_EXIT, unix.SYS_EXIT_GROUP,
 }
 
-// callFilter refuses all other calls with EPERM: the caller's error handling deals
-// with that, and no bug of a rare path ends the whole process.
-func callFilter() []unix.SockFilter {
-	const (
-		load     = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		equal    = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		ret      = unix.BPF_RET | unix.BPF_K
-		number   = 0 // offsets in struct seccomp_data
-		arch     = 4
-		argument = 16
-		refused  = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
-	)
-	calls := append(append([]uint32(nil), allowedCalls...), ownCalls...)
-	p := []unix.SockFilter{
-		{Code: load, K: arch}, {Code: equal, K: auditArch, Jt: 1}, {Code: ret, K: refused},
-		{Code: load, K: number}, {Code: equal, K: unix.SYS_SOCKET, Jf: 4},
-		{Code: load, K: argument}, {Code: equal, K: unix.AF_INET, Jt: 1}, {Code: equal, K: unix.AF_INET6, Jf: 1}, {Code: ret, K: unix.SECCOMP_RET_ALLOW},
-	}
-	// A socket of another family goes on with its family as the number: loaded anew.
-	p = append(p, unix.SockFilter{Code: load, K: number})
-	for i, n := range calls {
-		p = append(p, unix.SockFilter{Code: equal, K: n, Jt: uint8(len(calls) - i)})
-	}
-	return append(p, unix.SockFilter{Code: ret, K: refused}, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
+func callFilter() confine.Filter {
+	return confine.Begin().Sockets(unix.AF_INET, unix.AF_INET6).End(slices.Concat(allowedCalls, ownCalls), confine.Allow, confine.Refuse)
 }

@@ -1,7 +1,3 @@
 package stack
 
-import "golang.org/x/sys/unix"
-
-const auditArch = unix.AUDIT_ARCH_AARCH64
-
 var ownCalls []uint32

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onConfinedThread runs fn where confine has been.
+// onConfinedThread runs fn where dropRights has been.
 func onConfinedThread(t *testing.T, fn func()) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := confine()
+		err := dropRights()
 		if err == nil {
 			fn()
 		}

@@ -101,17 +101,16 @@ func Device(cfg Config) (int, error) {
 func attachment(cfg *Config, index int) []*rtnl.Request {
 	plan := []*rtnl.Request{rtnl.Up(rtnl.Loopback), rtnl.NoLinkLocal(index).Soft(), rtnl.MTU(index, cfg.MTU), rtnl.Up(index)}
 	for i, a := range cfg.Addresses {
-		address, route := rtnl.Address(index, a), rtnl.DefaultRoute(index, cfg.Gateways[i])
-		if cfg.Router {
-			address, route = nil, rtnl.DefaultDevice(index, a.Addr().Is4())
+		family := []*rtnl.Request{rtnl.Address(index, a), rtnl.DefaultRoute(index, cfg.Gateways[i])}
+		if cfg.Router { // its address is the bridge's
+			family = []*rtnl.Request{rtnl.DefaultDevice(index, a.Addr().Is4())}
 		}
-		if a.Addr().Is6() { // the kernel may have none
-			address, route = address.Soft(), route.Soft()
+		for _, r := range family {
+			if a.Addr().Is6() { // the kernel may have none
+				r.Soft()
+			}
+			plan = append(plan, r)
 		}
-		if address != nil {
-			plan = append(plan, address)
-		}
-		plan = append(plan, route)
 	}
 	return plan
 }

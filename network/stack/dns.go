@@ -5,12 +5,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/network/dns"
 )
 
 const (
 	dnsPort = 53
-	// dnsHeader is the size of a message's fixed part (RFC 1035 section 4.1.1).
-	dnsHeader = 12
 
 	// nextServer is how long the first resolver may think before the next is
 	// asked as well, and queryTimeout when an answer is too late for any
@@ -24,10 +24,10 @@ const (
 // nothing but whom to ask. TCP to port 53 of the gateway is an ordinary
 // connection to the first resolver (Stack.route).
 type forwarder struct {
-	s       *Stack
-	conf    resolvConf
-	queries map[question]*query
-	oldest  []*query
+	s         *Stack
+	resolvers func() []netip.AddrPort // at least one
+	queries   map[question]*query
+	oldest    []*query
 }
 
 // question tells questions in flight apart: where from, and its identifier.
@@ -57,13 +57,13 @@ type try struct {
 }
 
 func newForwarder(s *Stack, path string) *forwarder {
-	return &forwarder{s: s, conf: resolvConf{path: path}, queries: map[question]*query{}}
+	return &forwarder{s: s, resolvers: dns.HostResolvers(path), queries: map[question]*query{}}
 }
 
 func (f *forwarder) size() int { return len(f.queries) }
 
 // current is the resolver for TCP.
-func (f *forwarder) current() netip.AddrPort { return f.conf.servers()[0] }
+func (f *forwarder) current() netip.AddrPort { return f.resolvers()[0] }
 
 func (f *forwarder) closeAll() {
 	for _, q := range f.queries {
@@ -73,7 +73,7 @@ func (f *forwarder) closeAll() {
 
 // ask takes a question from the container.
 func (f *forwarder) ask(k key, local netip.Addr, message []byte) {
-	if len(message) < dnsHeader || message[2]&0x80 != 0 {
+	if !dns.IsQuestion(message) {
 		return
 	}
 	name := question{k, [2]byte(message)}
@@ -83,7 +83,7 @@ func (f *forwarder) ask(k key, local netip.Addr, message []byte) {
 	}
 	f.makeRoom()
 	q := &query{f: f, name: name, local: local, message: append([]byte(nil), message...),
-		servers: f.conf.servers(), until: f.s.now + int64(queryTimeout)}
+		servers: f.resolvers(), until: f.s.now + int64(queryTimeout)}
 	q.timer.owner = q
 	f.queries[name] = q
 	f.oldest = append(f.oldest, q)
@@ -144,36 +144,9 @@ func (q *query) expired() {
 // of our own making, which lets the client stop waiting.
 func (q *query) giveUp() {
 	if q.refusal == nil {
-		q.refusal = failure(q.message)
+		q.refusal = dns.Failure(q.message)
 	}
 	q.answer(q.refusal)
-}
-
-// failure turns a question into the answer SERVFAIL.
-func failure(m []byte) []byte {
-	const serverFailure = 2
-	m[2] = m[2]&0x79 | 0x80     // an answer; operation and "recursion desired" stay
-	m[3] = 0x80 | serverFailure // "recursion available"
-	for i := 6; i < dnsHeader; i++ {
-		m[i] = 0 // no records; the question stays
-	}
-	return m[:questionEnd(m)]
-}
-
-// questionEnd is where the question section of a message ends; what cannot be
-// read is left out.
-func questionEnd(m []byte) int {
-	at := dnsHeader
-	for n := int(m[4])<<8 | int(m[5]); n > 0; n-- {
-		for at < len(m) && m[at] != 0 && m[at] < 64 {
-			at += 1 + int(m[at])
-		}
-		if at += 5; at > len(m) {
-			m[4], m[5] = 0, 0
-			return dnsHeader
-		}
-	}
-	return at
 }
 
 func (q *query) answer(m []byte) {
@@ -206,23 +179,15 @@ func (t *try) ready(uint32) {
 	case errno != 0: // nobody listens there, or it is out of reach
 		t.close()
 		q.next()
-	case n < dnsHeader || [2]byte(m) != q.name.id || m[2]&0x80 == 0:
-		return // not an answer to this
-	case unwilling(m) && (len(q.servers) > 0 || len(q.tries) > 1):
+	case !dns.Answers(m, q.message):
+		return
+	case dns.Unwilling(m) && (len(q.servers) > 0 || len(q.tries) > 1):
 		q.refusal = append([]byte(nil), m...)
 		t.close()
 		q.next()
 	default:
 		q.answer(m)
 	}
-}
-
-// unwilling are the codes after which resolvers (glibc's among them) ask the
-// next server: server failure, not implemented, refused. "No such name" and
-// "no such record" are answers.
-func unwilling(m []byte) bool {
-	code := m[3] & 15
-	return code == 2 || code == 4 || code == 5
 }
 
 // close ends one try; the query goes on.

@@ -28,16 +28,12 @@ var metadata = [...]netip.Addr{
 	netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x20, 3: 0xce, 14: 0x02, 15: 0x54}), // Google: fd20:ce::254
 }
 
-// Allows reports whether the container may talk to a, an address as it would be
-// dialed on the host.
-func (p Policy) Allows(a netip.Addr) bool { return p.allows(a) }
-
-// allows reports whether the container may talk to a, an address as it would
+// Allows reports whether the container may talk to a, an address as it would
 // be dialed on the host.
-func (p Policy) allows(a netip.Addr) bool {
+func (p Policy) Allows(a netip.Addr) bool {
 	if a.Is6() {
 		if inner, ok := embedded(a); ok {
-			return p.allows(inner)
+			return p.Allows(inner)
 		}
 	}
 	switch {
@@ -92,5 +88,5 @@ func (p Policy) destination(a, gateway netip.Addr) (netip.Addr, bool) {
 		}
 		return netip.IPv6Loopback(), true
 	}
-	return a, p.allows(a)
+	return a, p.Allows(a)
 }

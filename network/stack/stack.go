@@ -4,7 +4,7 @@
 //
 // Start reading at Open, then loop.turn, then Stack.packet. One thread does
 // everything (loop.go); tcp*.go terminate the container's TCP connections and
-// relay their bytes, udp.go, echo.go and dns.go relay datagrams, policy.go
+// relay their bytes, datagram.go, icmp.go and dns.go relay datagrams, policy.go
 // decides where the container may go at all.
 //
 // The TCP here talks to one peer only, the container's own kernel, over a
@@ -106,7 +106,7 @@ func Serve(cfg Config, fd int) (*Stack, error) {
 	confined := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread has no rights left
-		if err := confine(); err != nil {
+		if err := dropRights(); err != nil {
 			confined <- err
 			return
 		}

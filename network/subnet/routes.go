@@ -1,11 +1,14 @@
 package subnet
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+
+	"bryo/network/dns"
 )
 
 // Routes lists the networks that the host has routes to, default routes left out,
@@ -13,19 +16,23 @@ import (
 func Routes() []netip.Prefix {
 	v4, _ := os.ReadFile("/proc/net/route")
 	v6, _ := os.ReadFile("/proc/net/ipv6_route")
-	resolv, _ := os.ReadFile("/etc/resolv.conf")
-	return append(append(parseRoutes(string(v4)), parseRoutes6(string(v6))...), parseResolvers(string(resolv))...)
+	list := append(parseRoutes(string(v4)), parseRoutes6(string(v6))...)
+	for _, server := range dns.HostResolvers("")() {
+		a := server.Addr().WithZone("")
+		list = append(list, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return list
 }
 
-// parseRoutes reads /proc/net/route: addresses are hexadecimal numbers in the
-// byte order of the machine, which is that of the network backwards.
+// parseRoutes reads /proc/net/route: an address is a hexadecimal number, whose
+// bytes in this machine's memory are the address.
 func parseRoutes(text string) (list []netip.Prefix) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if len(f) < 8 {
 			continue
 		}
-		address, mask := backwards(f[1]), backwards(f[7])
+		address, mask := native(f[1]), native(f[7])
 		if address == nil || mask == nil {
 			continue
 		}
@@ -42,15 +49,12 @@ func parseRoutes(text string) (list []netip.Prefix) {
 	return list
 }
 
-func backwards(text string) []byte {
-	b, err := hex.DecodeString(text)
-	if err != nil || len(b) != 4 {
+func native(text string) []byte {
+	n, err := strconv.ParseUint(text, 16, 32)
+	if err != nil {
 		return nil
 	}
-	if nativeLittle {
-		b[0], b[1], b[2], b[3] = b[3], b[2], b[1], b[0]
-	}
-	return b
+	return binary.NativeEndian.AppendUint32(nil, uint32(n))
 }
 
 // parseRoutes6 reads /proc/net/ipv6_route.
@@ -66,18 +70,6 @@ func parseRoutes6(text string) (list []netip.Prefix) {
 			continue
 		}
 		list = append(list, netip.PrefixFrom(netip.AddrFrom16([16]byte(b)), int(bits)))
-	}
-	return list
-}
-
-func parseResolvers(text string) (list []netip.Prefix) {
-	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
-			if a, err := netip.ParseAddr(f[1]); err == nil {
-				a = a.Unmap().WithZone("")
-				list = append(list, netip.PrefixFrom(a, a.BitLen()))
-			}
-		}
 	}
 	return list
 }
