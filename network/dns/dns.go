@@ -14,7 +14,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Names are the containers that one may know who asks from an address.
+// Names are the containers that one may know who asks from an address. Several
+// goroutines call it, and it may take its time.
 type Names interface {
 	// Addresses of a name, in lower case and without the final dot; false: no
 	// container is called that.

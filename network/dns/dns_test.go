@@ -174,6 +174,43 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// stuck is a network whose neighbour does not answer.
+type stuck struct {
+	table
+	asked, end chan struct{}
+}
+
+func (s stuck) Addresses(from netip.Addr, name string) ([]netip.Addr, bool) {
+	if name == "stuck" {
+		s.asked <- struct{}{}
+		<-s.end
+	}
+	return s.table.Addresses(from, name)
+}
+
+func TestSlowNameKeepsNobody(t *testing.T) {
+	names := stuck{known, make(chan struct{}), make(chan struct{})}
+	defer close(names.end)
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go New(names, nil).Serve(conn)
+	client, err := net.Dial("udp", conn.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte("\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05stuck\x00\x00\x01\x00\x01")); err != nil {
+		t.Fatal(err)
+	}
+	<-names.asked
+	if _, _, got := ask(t, "udp", conn.LocalAddr().String(), "web.", dnsmessage.TypeA); got != "172.18.0.2" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func FuzzLocal(f *testing.F) {
 	f.Add([]byte("\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01"))
 	f.Fuzz(func(t *testing.T, m []byte) {

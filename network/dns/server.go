@@ -15,16 +15,20 @@ type Server struct {
 	// is not a container's name; nil: the network has no way out.
 	Resolvers func(from netip.Addr) []netip.AddrPort
 
-	questions, connections slots
+	names, questions, connections slots
 }
 
 // slots bounds what runs at one moment.
 type slots chan struct{}
 
 const (
-	// maxQuestions bounds those in flight, a goroutine and a descriptor each. Past
-	// it a question is lost, as on any network, and asked again.
+	// maxQuestions bounds those that the host's resolvers think about, a goroutine
+	// and a descriptor each. Past it a question is lost, as on any network, and
+	// asked again.
 	maxQuestions = 512
+	// maxNames bounds those that Names thinks about, on their own: whoever floods
+	// the resolvers keeps nobody from the names of containers.
+	maxNames = 512
 	// maxConnections bounds those of TCP on their own: an idle one keeps no
 	// question from being answered.
 	maxConnections = 128
@@ -38,7 +42,7 @@ const (
 func New(names Names, resolvers func(from netip.Addr) []netip.AddrPort) *Server {
 	return &Server{
 		Names: names, Resolvers: resolvers,
-		questions: make(slots, maxQuestions), connections: make(slots, maxConnections),
+		names: make(slots, maxNames), questions: make(slots, maxQuestions), connections: make(slots, maxConnections),
 	}
 }
 
@@ -51,15 +55,18 @@ func (s *Server) Serve(conn *net.UDPConn) {
 			return
 		}
 		asked := netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if m := local(s.Names, asked.Addr(), buffer[:n]); m != nil {
-			_, _ = conn.WriteToUDPAddrPort(m, from)
-			continue
-		}
 		message := append([]byte(nil), buffer[:n]...)
-		s.questions.begin(func() {
-			if m := s.forward(asked.Addr(), message, "udp"); m != nil {
+		answer := func(m []byte) {
+			if m != nil {
 				_, _ = conn.WriteToUDPAddrPort(m, from)
 			}
+		}
+		s.names.begin(func() {
+			if m := local(s.Names, asked.Addr(), message); m != nil {
+				answer(m)
+				return
+			}
+			s.questions.begin(func() { answer(s.forward(asked.Addr(), message, "udp")) })
 		})
 	}
 }
