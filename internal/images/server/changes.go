@@ -49,12 +49,7 @@ func changed(ctx context.Context, r *role) (any, error) {
 // where the host mounts none, in the tree that was copied for it.
 func (r *role) changesOf(c *state.Config) changes.Source {
 	dir := state.Open(r.request.Root).Path(c.ID)
-	s := changes.Source{Upper: filepath.Join(dir, "upper"), Layers: c.Image.Layers, Hidden: madeByStart}
-	whole := filepath.Join(dir, "root")
-	if entries, err := os.ReadDir(whole); err == nil && len(entries) > 0 {
-		s.Whole = whole
-	}
-	return s
+	return changes.Source{Upper: filepath.Join(dir, "upper"), Whole: ownTree(dir), Layers: c.Image.Layers, Hidden: madeByStart}
 }
 
 // madeByStart recognises what a start puts into the tree.

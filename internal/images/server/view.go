@@ -123,10 +123,11 @@ func scratchSpace(dir string) (string, error) {
 func mountLayers(c *state.Config, dir, scratch, root string, writable bool) error {
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	layers := c.Image.Layers
-	own := filepath.Join(dir, "root")
-	if entries, err := os.ReadDir(own); err == nil && len(entries) > 0 {
-		// A host without overlay: the container's root is a directory of its own.
-		return unix.Mount(own, root, "", unix.MS_BIND, "")
+	if own := ownTree(dir); own != "" {
+		if err := unix.Mount(own, root, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount container root: %w", err)
+		}
+		return nil
 	}
 	if !writable {
 		if _, err := os.Stat(upper); err == nil {
@@ -142,6 +143,16 @@ func mountLayers(c *state.Config, dir, scratch, root string, writable bool) erro
 		return errors.New("the host mounts no overlay, and the container was never started: start it first")
 	}
 	return err
+}
+
+// ownTree is the root that a start copied for the container where the host mounts
+// no overlay; else empty.
+func ownTree(dir string) string {
+	own := filepath.Join(dir, "root")
+	if entries, err := os.ReadDir(own); err != nil || len(entries) == 0 {
+		return ""
+	}
+	return own
 }
 
 // attach mounts the container's binds and volumes into its tree. A source that is
