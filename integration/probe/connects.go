@@ -274,3 +274,24 @@ func impatient(a []string) error {
 	fmt.Println(errnoName(err.(syscall.Errno)))
 	return nil
 }
+
+// crowded connects a socket while the process has a[1] other descriptors and more.
+func crowded(a []string) error {
+	n, err := strconv.Atoi(a[1])
+	if err != nil {
+		return err
+	}
+	for range n {
+		if _, err := unix.Dup(1); err != nil {
+			return err
+		}
+	}
+	fd, err := blockingSocket(a[0], unix.SOCK_STREAM)
+	if err == nil {
+		err = unix.Connect(fd, sockaddr(a[0]))
+	}
+	if err != nil {
+		return onlyErrno(err)
+	}
+	return talkOn(fd)
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -223,5 +224,51 @@ func TestOptionsGoAlong(t *testing.T) {
 		if got, err := unix.GetsockoptInt(fds[1], o.level, o.name); err != nil || got != want {
 			t.Errorf("option %d of %d: %d (%v), want %d", o.name, o.level, got, err, want)
 		}
+	}
+}
+
+// patient is a caller that goes on waiting.
+type patient struct{ Calls }
+
+func (patient) Valid(uint64) error { return nil }
+
+// TestPlacesAreBounded: duplicates times epoll instances are many.
+func TestPlacesAreBounded(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers, opened := []int{fd}, []int{fd}
+	for range 19 {
+		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers, opened = append(numbers, n), append(opened, n)
+	}
+	for range 20 {
+		epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened = append(opened, epoll)
+		for _, n := range numbers {
+			if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, n, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	defer func() {
+		for _, n := range opened {
+			unix.Close(n)
+		}
+	}()
+	p := &pending{Call: Call{TID: os.Getpid()}, from: patient{}}
+	found, err := p.places(&socket{fd: fd, number: fd})
+	if err != nil || len(found.watches) != maxWatches || len(found.numbers) != len(numbers) {
+		t.Fatalf("%d numbers, %d watches, %v; want %d, %d", len(found.numbers), len(found.watches), err, len(numbers), maxWatches)
+	}
+	if !found.numbers[0].cloexec || found.numbers[1].cloexec {
+		t.Errorf("close-on-exec of the numbers: %v", found.numbers)
 	}
 }

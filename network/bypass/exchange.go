@@ -1,7 +1,9 @@
 package bypass
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -150,8 +152,13 @@ type watch struct {
 	data   uint64
 }
 
-// maxPlaces bounds how long one exchange may take.
-const maxPlaces = 4096
+// They bound how long one exchange may take, and how much of our memory: duplicates
+// times epoll instances may be millions. What is beyond falls out.
+const (
+	maxPlaces  = 4096
+	maxWatches = 256
+	maxInfo    = 1 << 20 // bytes read of what an epoll instance has
+)
 
 // places looks through the caller's descriptors: for others of the same socket,
 // and for epoll instances that hold it.
@@ -173,10 +180,12 @@ func (p *pending) places(s *socket) (found places, err error) {
 	if err := p.valid(); err != nil {
 		return found, err
 	}
+	// The number of the call itself may be beyond maxPlaces.
+	found.numbers = []place{{s.number, p.closesOnExec(s.number)}}
 	var epolls []int
 	for _, name := range names {
 		number, err := strconv.Atoi(name)
-		if err != nil {
+		if err != nil || number == s.number {
 			continue
 		}
 		switch link, _ := linkOf(dir + "/" + name); {
@@ -186,8 +195,17 @@ func (p *pending) places(s *socket) (found places, err error) {
 			epolls = append(epolls, number)
 		}
 	}
+	ours := map[int]bool{}
+	for _, place := range found.numbers {
+		ours[place.number] = true
+	}
 	for _, epoll := range epolls {
-		found.watches = append(found.watches, p.watchesOf(epoll, found.numbers)...)
+		room := maxWatches - len(found.watches)
+		if room == 0 {
+			break
+		}
+		list := p.watchesOf(epoll, ours)
+		found.watches = append(found.watches, list[:min(room, len(list))]...)
 	}
 	return found, p.valid()
 }
@@ -199,8 +217,13 @@ func linkOf(path string) (string, error) {
 }
 
 func (p *pending) fdinfo(number int) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", p.TID, number))
-	return string(text)
+	f, err := os.Open(fmt.Sprintf("/proc/%d/fdinfo/%d", p.TID, number))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, maxInfo))
+	return string(text[:bytes.LastIndexByte(text, '\n')+1]) // no half of a line
 }
 
 func (p *pending) closesOnExec(number int) bool {
@@ -220,7 +243,7 @@ func field(text, name string) string {
 
 // watchesOf reads an epoll instance: proc_pid_fdinfo(5) has
 // "tfd:        5 events:       1d data:                5 pos:0 ino:61af sdev:7".
-func (p *pending) watchesOf(epoll int, of []place) (list []watch) {
+func (p *pending) watchesOf(epoll int, ours map[int]bool) (list []watch) {
 	for line := range strings.Lines(p.fdinfo(epoll)) {
 		words := strings.Fields(line)
 		if len(words) < 6 || words[0] != "tfd:" {
@@ -229,13 +252,8 @@ func (p *pending) watchesOf(epoll int, of []place) (list []watch) {
 		number, _ := strconv.Atoi(words[1])
 		events, err1 := strconv.ParseUint(words[3], 16, 32)
 		data, err2 := strconv.ParseUint(words[5], 16, 64)
-		if err1 != nil || err2 != nil {
-			continue
-		}
-		for _, place := range of {
-			if place.number == number {
-				list = append(list, watch{epoll, number, uint32(events), data})
-			}
+		if err1 == nil && err2 == nil && ours[number] {
+			list = append(list, watch{epoll, number, uint32(events), data})
 		}
 	}
 	return list
