@@ -85,6 +85,9 @@ func box() {
 		return
 	}
 	r := Request{ID: strings.Repeat(name, 64)[:64], Name: name, Aliases: []string{"alias-" + name}, Link: "eth0"}
+	if name == "lo" {
+		r.Link = name // a name that another device has
+	}
 	r.IP, _ = netip.ParseAddr(ip)
 	place, err := line.Attach(ns, r, true)
 	if err != nil {
@@ -230,6 +233,14 @@ func TestNetwork(t *testing.T) {
 	}
 	third := startBox(t, dir, "c", "10.77.0.9")
 	expect(third, "", "Address already in use")
+
+	// Who has no room for the device keeps nobody waiting.
+	startBox(t, dir, "lo", "10.77.0.77")
+	for end := time.Now().Add(3 * time.Second); a.say("resolve lo") != "[10.77.0.77] <nil>"; {
+		if time.Now().After(end) {
+			t.Fatal("the network waits for one container's device")
+		}
+	}
 
 	killHelper(t, dir)
 	deadline := time.Now().Add(10 * time.Second)

@@ -324,7 +324,9 @@ func (h *helper) open(e *endpoint, in Inlet, files []*os.File) message {
 }
 
 // plug makes the links. A device of that name may be on its way out of the
-// container still, when another helper was killed: the kernel takes its time.
+// container still, when another helper was killed: the kernel takes its time, and
+// the lock, which is held here, is let go of meanwhile. It may also be the
+// container's own, for good.
 func (h *helper) plug(e *endpoint, namespace *os.File) error {
 	h.nextPort++
 	e.port = firstPort + h.nextPort
@@ -332,15 +334,21 @@ func (h *helper) plug(e *endpoint, namespace *os.File) error {
 		Name: e.link(), Index: e.port, Master: bridgeIndex, MTU: h.config.MTU(),
 		Namespace: int(namespace.Fd()), Peer: e.request.Link, MAC: e.mac,
 	})
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		err := rtnl.SubmitOn(int(h.router.netlink.Fd()), pair)
-		if !errors.Is(err, unix.EEXIST) || time.Now().After(end) {
-			if err == nil && h.config.silent() {
-				err = rtnl.SubmitOn(int(h.router.netlink.Fd()), rtnl.Isolate(e.port))
-			}
-			return err
+	netlink := int(h.router.netlink.Fd())
+	err := rtnl.SubmitOn(netlink, pair)
+	for end := time.Now().Add(5 * time.Second); errors.Is(err, unix.EEXIST) && time.Now().Before(end); {
+		h.mu.Unlock()
+		time.Sleep(5 * time.Millisecond)
+		h.mu.Lock()
+		if h.table.of(e.request.ID) != e {
+			return errors.New("its place was taken by its next run")
 		}
+		err = rtnl.SubmitOn(netlink, pair)
 	}
+	if err == nil && h.config.silent() {
+		err = rtnl.SubmitOn(netlink, rtnl.Isolate(e.port))
+	}
+	return err
 }
 
 // drop takes an endpoint away. The links go with the container's namespace, in the
