@@ -86,7 +86,7 @@ integration: build ## script tests of the built ./bryo as plain users
 	    | $(GO) run ./integration/report -name integration
 
 .PHONY: bench
-bench: build ## all measurements against podman, crun, runc, bwrap and skopeo (BENCHFLAGS=-short: 4 minutes, no pulls)
+bench: build ## all measurements against podman, crun, runc, bwrap and skopeo (BENCHFLAGS=-short: 3 minutes, no pulls)
 	BRYO_BIN=$(CURDIR)/bryo $(GO) run ./integration/bench $(BENCHFLAGS)
 	@case '$(BENCHFLAGS)' in *-short*|*-only*) ;; *) $(MAKE) --no-print-directory bench-pull BENCHFLAGS=;; esac
 

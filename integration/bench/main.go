@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"bryo/integration/bench/ground"
@@ -27,7 +28,7 @@ func main() {
 	flag.IntVar(&o.rounds, "n", 30, "rounds of each measurement; each asks every peer once")
 	flag.StringVar(&o.login, "user", "bryo-test", "the plain user, when root runs this")
 	flag.StringVar(&o.only, "only", "", "the sections whose names are in this list: "+names())
-	flag.BoolVar(&o.short, "short", false, "fewer rounds and containers: about four minutes")
+	flag.BoolVar(&o.short, "short", false, "fewer rounds and containers: about three minutes")
 	flag.Parse()
 	if o.short {
 		o.rounds = min(o.rounds, 15)
@@ -86,16 +87,17 @@ func run(o options) error {
 type bench struct {
 	*ground.Ground
 	options
-	set   *fixture.Set
-	table table
-	warm  map[string]string // by peer: why it cannot be compared
+	set    *fixture.Set
+	table  table
+	podman func() error // makes it ready once; why it cannot be compared
 }
 
 // image is what all of them run: busybox, 2 MB.
 const image = "example.org/from-archive:1"
 
 func newBench(o options) (_ *bench, err error) {
-	b := &bench{options: o, warm: map[string]string{}}
+	b := &bench{options: o}
+	b.podman = sync.OnceValue(b.preparePodman)
 	cache := "/var/cache/bryo-test"
 	if os.Geteuid() != 0 {
 		home, err := os.UserCacheDir()
@@ -123,7 +125,6 @@ func newBench(o options) (_ *bench, err error) {
 // fill puts image and root directory where the user's programs read them.
 func (b *bench) fill() error {
 	b.Later(ground.CureHybridCgroups())
-	b.Later(b.endPause)
 	if err := b.Do("mkdir", "rootfs", "crun", "runc"); err != nil {
 		return err
 	}

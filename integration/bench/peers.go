@@ -2,14 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -43,29 +42,15 @@ func (b *bench) peers() []*peer {
 	}
 }
 
-// podman makes podman ready, or says why it cannot be compared.
-func (b *bench) podman() error {
-	if reason, known := b.warm["podman"]; known {
-		if reason != "" {
-			return fmt.Errorf("podman: not compared: %s", reason)
-		}
-		return nil
-	}
-	b.warm["podman"] = ""
+// preparePodman makes podman ready, or says why it cannot be compared.
+func (b *bench) preparePodman() error {
 	if _, err := exec.LookPath("podman"); err != nil {
-		b.warm["podman"] = "missing: apt-get install podman"
-	} else if err := b.Do("podman", "load", "-q", "-i", b.archive()); err != nil {
-		b.warm["podman"] = err.Error()
+		return errors.New("podman: not compared: missing: apt-get install podman")
 	}
-	return b.podman()
-}
-
-// endPause ends the process that podman leaves to keep its user namespace.
-func (b *bench) endPause() {
-	text, err := os.ReadFile(filepath.Join(b.Dir, "run/libpod/tmp/pause.pid"))
-	if pid, e := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && e == nil && pid > 1 {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	if err := b.Do("podman", "load", "-q", "-i", b.archive()); err != nil {
+		return fmt.Errorf("podman: not compared: %w", err)
 	}
+	return nil
 }
 
 func (b *bench) spec(runtime string) []string {

@@ -94,8 +94,17 @@ func (g *Ground) Later(f func()) { g.undo = append(g.undo, f) }
 func (g *Ground) Close() {
 	// The stores hold files of subordinate ids: their user removes them.
 	_ = g.Inside("rm", "-rf", g.Dir+"/home").Run()
+	g.endPause()
 	for _, f := range slices.Backward(g.undo) {
 		f()
+	}
+}
+
+// endPause ends the process that podman leaves to keep its user namespace.
+func (g *Ground) endPause() {
+	text, err := os.ReadFile(filepath.Join(g.Dir, "run/libpod/tmp/pause.pid"))
+	if pid, e := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && e == nil && pid > 1 {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 

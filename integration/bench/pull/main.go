@@ -71,6 +71,12 @@ func run(o options) error {
 		return err
 	}
 	defer registry.Stop()
+	// What is pushed goes to a registry that has none of it.
+	empty, err := fixture.StartRegistry(filepath.Join(g.Dir, "empty"), fixture.RegistryOptions{})
+	if err != nil {
+		return err
+	}
+	defer empty.Stop()
 	fmt.Printf("pull, push and save over loopback, %s, Linux %s, %d rounds in turn, user %s\n",
 		time.Now().UTC().Format(time.DateOnly), ground.Kernel(), o.rounds, g.User.Username)
 	for _, s := range samples {
@@ -85,7 +91,7 @@ func run(o options) error {
 			fmt.Println(ref)
 			continue
 		}
-		if err := measure(g, s, ref, o.rounds, o.mine); err != nil {
+		if err := measure(g, s, ref, empty.Address, o.rounds, o.mine); err != nil {
 			return err
 		}
 	}
@@ -95,8 +101,8 @@ func run(o options) error {
 	return nil
 }
 
-func measure(g *ground.Ground, s sample, ref string, rounds int, mine bool) error {
-	tasks := tasksFor(s, ref, mine)
+func measure(g *ground.Ground, s sample, ref, empty string, rounds int, mine bool) error {
+	tasks := tasksFor(s, ref, empty, mine)
 	for round := range rounds {
 		store := func(program string) string { return fmt.Sprintf("%s/home/%s-%s-%d", g.Dir, s.name, program, round) }
 		for _, t := range tasks {
@@ -120,7 +126,13 @@ func measure(g *ground.Ground, s sample, ref string, rounds int, mine bool) erro
 
 // tasksFor names what is measured, podman and skopeo with the overlay driver: on
 // a fresh home old versions take vfs, which copies.
-func tasksFor(s sample, ref string, mine bool) []*task {
+func tasksFor(s sample, ref, empty string, mine bool) []*task {
+	// Each push sends everything: to a repository of its own, and without the peers'
+	// memory of which other repository has a blob.
+	pushed := func(store string) string { return empty + "/" + filepath.Base(store) + ":1" }
+	forgetful := func(store string, args ...string) []string {
+		return append([]string{"env", "XDG_DATA_HOME=" + store + ".data"}, args...)
+	}
 	podman := func(store string, args ...string) []string {
 		return append([]string{"podman", "--storage-driver", "overlay", "--root", store, "--runroot", runRoot(store)}, args...)
 	}
@@ -139,6 +151,15 @@ func tasksFor(s sample, ref string, mine bool) []*task {
 		}},
 		{program: "podman", verb: "save", command: func(store string) []string {
 			return podman(store, "save", "-q", "-o", store+".tar", ref)
+		}},
+		{program: "bryo", verb: "push", command: func(store string) []string {
+			return []string{"sh", "-c", `bryo --root "$0" tag "$1" "$2" && exec bryo --root "$0" push -q "$2"`, store, ref, pushed(store)}
+		}},
+		{program: "skopeo", verb: "push", command: func(store string) []string {
+			return forgetful(store, "skopeo", "copy", "-q", "--dest-tls-verify=false", "containers-storage:[overlay@"+store+"+"+runRoot(store)+"]"+ref, "docker://"+pushed(store))
+		}},
+		{program: "podman", verb: "push", command: func(store string) []string {
+			return forgetful(store, podman(store, "push", "-q", "--tls-verify=false", ref, pushed(store))...)
 		}},
 	}
 	return slices.DeleteFunc(tasks, func(t *task) bool {
