@@ -9,6 +9,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -352,7 +353,15 @@ func (s *Process) Resize(size Size) error {
 	if s.Console == nil {
 		return nil
 	}
-	return unix.IoctlSetWinsize(int(s.Console.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: size.Width, Row: size.Height})
+	raw, err := s.Console.SyscallConn() // not Fd: it may be closed meanwhile
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Col: size.Width, Row: size.Height})
+	})
+	return cmp.Or(err, failed)
 }
 
 // Limit changes the limits of a running container's control group.

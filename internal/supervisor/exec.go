@@ -46,7 +46,7 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		c.announce("exec_die", "execID", run.id, "exitCode", strconv.Itoa(code))
 		c.told.Store(true)
 		_ = c.control.Send(Message{Exited: &Exited{Code: code}})
-		run.end()
+		run.leave()
 	}()
 	return nil
 }
@@ -87,19 +87,11 @@ func (run *execution) wait() int {
 	return exitCode(status)
 }
 
-// leave closes the client's files: who waits for their end does not wait for us.
+// leave closes the client's files: who waits for their end does not wait for us, and
+// a child that is left holds nothing of his and can go on writing.
 func (run *execution) leave() {
 	run.outputs.leave()
 	run.client.close()
-}
-
-// end lets go of the client: a child that is left holds nothing of his, and can
-// go on writing.
-func (run *execution) end() {
-	run.leave()
-	if run.stdio.input != nil && run.stdio.console == nil {
-		run.stdio.input.Close()
-	}
 }
 
 func (s *supervisor) startExec(run *execution, e Exec) error {
@@ -119,7 +111,7 @@ func (s *supervisor) startExec(run *execution, e Exec) error {
 	}
 	given := run.client
 	if run.stdio, err = openStdio(ioPlan{tty: e.Tty, size: e.Size, stdin: e.Stdin, relay: true, mute: e.Detach}, given, &run.outputs); err != nil {
-		run.stdio.closeHanded()
+		run.stdio.discard()
 		return err
 	}
 	run.process, err = box.Exec(sandbox.Config{
@@ -127,7 +119,7 @@ func (s *supervisor) startExec(run *execution, e Exec) error {
 		Stdin: run.stdio.stdin, Stdout: run.stdio.stdout, Stderr: run.stdio.stderr, Console: run.stdio.console,
 	})
 	if err != nil {
-		run.stdio.closeHanded()
+		run.stdio.discard()
 		return err
 	}
 	run.stdio.serve(run.process.Console)

@@ -161,7 +161,7 @@ func (s *supervisor) probe(m *monitor) state.HealthProbe {
 		}
 	}
 	probe.End = time.Now().UTC()
-	run.end()
+	run.leave()
 	return probe
 }
 

@@ -243,7 +243,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 		tty: s.config.Process.Tty, size: size, stdin: s.config.Process.Stdin, log: s.outputs.log, keep: !s.start.Foreground,
 	}, first, &s.outputs)
 	if err != nil {
-		stdio.closeHanded()
+		stdio.discard()
 		return err
 	}
 	box, err := sandbox.Start(sandbox.Config{
@@ -254,7 +254,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 		Wire: s.attachLate(),
 	})
 	if err != nil {
-		stdio.closeHanded()
+		stdio.discard()
 		s.unwire()
 		return err
 	}

@@ -26,6 +26,7 @@ type stdio struct {
 	console               *sandbox.Size
 
 	handed []*os.File // ends to close once the process has them
+	ours   []*os.File // the other ends of its outputs
 	input  *os.File   // our end of stdin, nil when it was handed over
 	pumps  []*pump
 	feeds  []func(console *os.File)
@@ -209,7 +210,7 @@ func (s *stdio) openOutput(p ioPlan, out *outputs, stream string, to *os.File) (
 	if err != nil {
 		return nil, fmt.Errorf("create pipe: %w", err)
 	}
-	s.handed = append(s.handed, w)
+	s.handed, s.ours = append(s.handed, w), append(s.ours, r)
 	s.feeds = append(s.feeds, func(*os.File) { s.pump(out, stream, r) })
 	return w, nil
 }
@@ -232,13 +233,17 @@ func (s *stdio) serve(console *os.File) {
 }
 
 func (s *stdio) closeHanded() {
-	if s == nil {
-		return
-	}
-	for _, f := range s.handed {
-		f.Close()
-	}
+	closeAll(s.handed)
 	s.handed = nil
+}
+
+// discard closes the ends that were opened for a process that did not start.
+func (s *stdio) discard() {
+	s.closeHanded()
+	closeAll(s.ours)
+	if s.input != nil {
+		s.input.Close()
+	}
 }
 
 func (s *stdio) pump(out *outputs, stream string, from *os.File) {
@@ -282,10 +287,18 @@ func (s *stdio) feedInput(from *os.File, once bool) {
 
 // drain waits until all that the process wrote has been passed on: to the end of
 // each pipe, or, when somebody who inherited it keeps it open (A118), until it has
-// been empty for a moment. A reader may take all its time.
+// been empty for a moment. A reader may take all its time. Our ends are closed with
+// it, not some time by the collector: those that a child writes to, when it ends.
 func (s *stdio) drain() {
 	for _, p := range s.pumps {
 		p.drain()
+		go func() {
+			<-p.done
+			p.from.Close()
+		}()
+	}
+	if s.input != nil && s.console == nil {
+		s.input.Close()
 	}
 }
 
