@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/images"
+	"bryo/internal/linux"
 	"bryo/internal/state"
 	"bryo/rootfs/volume"
 )
@@ -184,17 +185,20 @@ func (e *Engine) checkMarkers() (found []Finding, err error) {
 // checkMounts finds mounts of the data root in the caller's own namespace: bryo
 // makes none there.
 func (e *Engine) checkMounts() (found []Finding, err error) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	dir, err := filepath.EvalSymlinks(filepath.Join(e.Root, "containers"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) > 4 && strings.HasPrefix(fields[4], filepath.Join(e.Root, "containers")+"/") {
-			found = append(found, Finding{Object: "mount " + fields[4], What: "in the host's mount namespace", Cure: "umount " + fields[4]})
+	mounts, err := linux.MountsBelow(dir)
+	for _, at := range mounts {
+		if at != dir { // that may be the user's own disk
+			found = append(found, Finding{Object: "mount " + at, What: "in the host's mount namespace", Cure: "umount " + at})
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // checkVolumes finds volumes half removed.

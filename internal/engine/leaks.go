@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,13 +20,14 @@ func (e *Engine) checkProcesses() (found []Finding, err error) {
 	if err != nil {
 		return nil, err
 	}
+	home := locationOf(e.Root)
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
 		ref := linux.RefProcess(pid)
-		id := e.containerOf(pid)
+		id := home.containerOf(pid)
 		if id == "" || e.supervised(id) || !ref.Alive() {
 			continue
 		}
@@ -46,62 +46,47 @@ func (e *Engine) checkProcesses() (found []Finding, err error) {
 	return found, nil
 }
 
+// location is where a data root lies: its name, and its place in its file system in
+// the terms of /proc/PID/mountinfo. A mount of a file below it names these, whatever
+// it is called in the namespace of the mount.
+type location struct{ root, device, path string }
+
+// locationOf finds it by the mount that is nearest above root.
+func locationOf(root string) location {
+	home := location{root: root}
+	mounts, _ := linux.Mounts("self") // without, only overlays tell
+	nearest := -1
+	for _, m := range mounts {
+		below, found := strings.CutPrefix(root+"/", strings.TrimSuffix(m.Point, "/")+"/")
+		if found && len(m.Point) >= nearest { // the later one hides the earlier
+			nearest, home.device, home.path = len(m.Point), m.Device, filepath.Join(m.Root, below)
+		}
+	}
+	return home
+}
+
 // containerOf is the container of this data root whose files a process has
 // mounted; empty for all others.
-func (e *Engine) containerOf(pid int) string {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/mountinfo")
+func (home location) containerOf(pid int) string {
+	mounts, err := linux.Mounts(strconv.Itoa(pid))
 	if err != nil {
 		return "" // not ours, or gone
 	}
-	home := locationOf(e.Root)
-	for line := range bytes.Lines(data) {
-		if id := home.container(string(line), e.Root); id != "" {
+	for _, m := range mounts {
+		if id := home.container(m); id != "" {
 			return id
 		}
 	}
 	return ""
 }
 
-// location is where a directory lies in its file system, in the terms of
-// /proc/PID/mountinfo: a mount of a file below it names these, whatever it is
-// called in the namespace of the mount.
-type location struct{ device, path string }
-
-// locationOf finds it by the mount that is nearest above dir.
-func locationOf(dir string) (p location) {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return p
-	}
-	nearest := -1
-	for line := range bytes.Lines(data) {
-		fields := strings.Fields(string(line))
-		if len(fields) < 5 {
-			continue
-		}
-		point := unescape.Replace(fields[4])
-		below, found := strings.CutPrefix(dir+"/", strings.TrimSuffix(point, "/")+"/")
-		if found && len(point) >= nearest { // the later one hides the earlier
-			nearest, p = len(point), location{fields[2], filepath.Join(unescape.Replace(fields[3]), below)}
-		}
-	}
-	return p
-}
-
-// unescape undoes what the kernel does to names in mountinfo.
-var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
-// container is the ID in a line of mountinfo: of a bind mount by its place, of an
-// overlay by the name of its upper directory.
-func (p location) container(line, root string) string {
+// container is the ID that a mount names: a bind mount by its place, an overlay by
+// its upper directory.
+func (home location) container(m linux.Mount) string {
 	const mark = "/containers/"
-	fields := strings.Fields(line)
-	if len(fields) < 5 {
-		return ""
-	}
-	rest, found := strings.CutPrefix(unescape.Replace(fields[3]), strings.TrimSuffix(p.path, "/")+mark)
-	if !found || fields[2] != p.device {
-		if _, rest, found = strings.Cut(unescape.Replace(line), "upperdir="+root+mark); !found {
+	rest, found := strings.CutPrefix(m.Root, strings.TrimSuffix(home.path, "/")+mark)
+	if !found || m.Device != home.device {
+		if _, rest, found = strings.Cut(m.Options, "upperdir="+home.root+mark); !found {
 			return ""
 		}
 	}
@@ -125,12 +110,13 @@ func (e *Engine) supervised(id string) bool {
 // killStrays ends the processes of a container whose state cannot be read.
 func (e *Engine) killStrays(id string) {
 	entries, _ := os.ReadDir("/proc")
+	home := locationOf(e.Root)
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		if ref := linux.RefProcess(pid); e.containerOf(pid) == id {
+		if ref := linux.RefProcess(pid); home.containerOf(pid) == id {
 			_ = ref.Kill(unix.SIGKILL)
 		}
 	}

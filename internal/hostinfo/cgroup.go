@@ -77,11 +77,11 @@ func (h *Host) cgroupMode() CgroupMode {
 	var v1, v2, unified bool
 	for _, m := range h.mounts() {
 		switch {
-		case m.fstype == "cgroup":
+		case m.Type == "cgroup":
 			v1 = true
-		case m.fstype == "cgroup2" && m.point == "/sys/fs/cgroup":
+		case m.Type == "cgroup2" && m.Point == "/sys/fs/cgroup":
 			v2, unified = true, true
-		case m.fstype == "cgroup2":
+		case m.Type == "cgroup2":
 			v2 = true
 		}
 	}

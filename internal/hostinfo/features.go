@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 func (h *Host) kernelVersion(context.Context) Feature {
@@ -94,25 +96,15 @@ func ProcMasked() bool { return System().ProcMasked() }
 func (h *Host) ProcMasked() bool {
 	for _, m := range h.mounts() {
 		// An automount point for binfmt_misc is an always empty directory.
-		if strings.HasPrefix(m.point, "/proc/") && !strings.HasPrefix(m.point, "/proc/sys/fs/binfmt_misc") {
+		if strings.HasPrefix(m.Point, "/proc/") && !strings.HasPrefix(m.Point, "/proc/sys/fs/binfmt_misc") {
 			return true
 		}
 	}
 	return false
 }
 
-// mountEntry is one line of /proc/self/mountinfo.
-type mountEntry struct{ point, fstype, options string }
-
-func (h *Host) mounts() []mountEntry {
-	var mounts []mountEntry
-	for line := range strings.SplitSeq(h.read("proc/self/mountinfo"), "\n") {
-		left, right, ok := strings.Cut(line, " - ")
-		l, r := strings.Fields(left), strings.Fields(right)
-		if ok && len(l) >= 6 && len(r) >= 3 {
-			mounts = append(mounts, mountEntry{l[4], r[0], r[2]})
-		}
-	}
+func (h *Host) mounts() []linux.Mount {
+	mounts, _ := linux.ParseMounts(h.read("proc/self/mountinfo"))
 	return mounts
 }
 

@@ -12,6 +12,23 @@ import (
 	"bryo/rootfs/mount/mounttest"
 )
 
+func TestParseMounts(t *testing.T) {
+	const line = `36 35 98:0 /mnt\0401 /mnt\0542 rw,noatime shared:1 master:2 - overlay none rw,upperdir=/a\134b` + "\n"
+	got, err := linux.ParseMounts(line + `37 35 98:1 / /x rw - tmpfs  rw` + "\n")
+	want := []linux.Mount{
+		{"36", "98:0", "/mnt 1", "/mnt,2", "shared:1 master:2", "overlay", `rw,upperdir=/a\b`},
+		{"37", "98:1", "/", "/x", "", "tmpfs", "rw"},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for _, cut := range []string{"900 800\n", "36 35 98:0 / /x rw\n", "36 35 98:0 / /x rw - tmpfs\n"} {
+		if got, err := linux.ParseMounts(line + cut); err == nil || len(got) != 1 {
+			t.Errorf("line %q: got %q", cut, got)
+		}
+	}
+}
+
 func TestMountsBelow(t *testing.T) {
 	if !mounttest.Run(t) {
 		return

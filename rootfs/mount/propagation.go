@@ -2,10 +2,12 @@ package mount
 
 import (
 	"fmt"
-	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 // checkPropagation tells the user when slave or shared would not do what it says,
@@ -33,23 +35,20 @@ func checkPropagation(source string, p Propagation) error {
 	return fmt.Errorf("path %s is mounted on %s but it is not a %s mount", source, point, want)
 }
 
-// mountOf returns the mount point that path lies on and its propagation tags, the
-// optional fields of /proc/self/mountinfo; see proc_pid_mountinfo(5).
+// mountOf returns the mount point that path lies on and its propagation tags.
 func mountOf(path string) (point, tags string, err error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
 		return "", "", err
 	}
-	table, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := linux.Mounts("self")
 	if err != nil {
 		return "", "", err
 	}
-	id := fmt.Sprint(st.Mnt_id)
-	for line := range strings.Lines(string(table)) {
-		fields := strings.Fields(line)
-		if len(fields) > 6 && fields[0] == id {
-			tags, _, _ := strings.Cut(strings.Join(fields[6:], " "), " - ")
-			return fields[4], tags, nil
+	id := strconv.FormatUint(st.Mnt_id, 10)
+	for _, m := range mounts {
+		if m.ID == id {
+			return m.Point, m.Propagation, nil
 		}
 	}
 	return "", "", unix.ENOENT
