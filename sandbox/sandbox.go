@@ -129,6 +129,7 @@ func Start(c Config) (*Container, error) {
 func (s *Container) Exec(c Config) (*Process, error) {
 	p := &Process{container: s.container}
 	if err := p.run(c); err != nil {
+		reapStages()
 		return nil, err
 	}
 	return p, nil

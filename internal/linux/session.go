@@ -39,17 +39,32 @@ func KillSession(leader, peer int) error {
 	return nil
 }
 
-// sessionOf is field 6 of /proc/PID/stat; 0 when the process is gone.
-func sessionOf(pid int) int {
+// Children lists the processes whose parent is the caller, dead ones that nobody
+// has waited for among them.
+func Children() (list []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && parentOf(pid) == os.Getpid() {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+func parentOf(pid int) int  { return statField(pid, 4) }
+func sessionOf(pid int) int { return statField(pid, 6) }
+
+// statField is a number of /proc/PID/stat, counted from 1 as proc_pid_stat(5) does;
+// 0 when the process is gone.
+func statField(pid, number int) int {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0
 	}
 	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	const sessionField = 6 - 3
-	if len(fields) <= sessionField {
+	if len(fields) <= number-3 {
 		return 0
 	}
-	session, _ := strconv.Atoi(fields[sessionField])
-	return session
+	value, _ := strconv.Atoi(fields[number-3])
+	return value
 }

@@ -114,13 +114,7 @@ func (s *supervisor) watchHealth(m *monitor) {
 		if s.paused() {
 			continue // its processes stand still, and so would the check
 		}
-		probe := s.probe(m)
-		select {
-		case <-m.stop:
-			return // what ended with the container says nothing about it
-		default:
-			s.record(m, probe)
-		}
+		s.record(m, s.probe(m))
 	}
 }
 
@@ -177,9 +171,14 @@ func (s *supervisor) probeArgs(test []string) []string {
 	return append(slices.Clone(shell), test[1])
 }
 
-// record applies one result.
+// record applies one result, unless the container ended meanwhile: that says nothing
+// about it.
 func (s *supervisor) record(m *monitor, probe state.HealthProbe) {
 	s.mu.Lock()
+	if s.health != m {
+		s.mu.Unlock()
+		return
+	}
 	before := s.status.Health.Status
 	health := m.judge(*s.status.Health, probe)
 	s.status.Health = &health
