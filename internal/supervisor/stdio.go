@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/sandbox"
 )
 
@@ -233,14 +234,14 @@ func (s *stdio) serve(console *os.File) {
 }
 
 func (s *stdio) closeHanded() {
-	closeAll(s.handed)
+	linux.CloseAll(s.handed)
 	s.handed = nil
 }
 
 // discard closes the ends that were opened for a process that did not start.
 func (s *stdio) discard() {
 	s.closeHanded()
-	closeAll(s.ours)
+	linux.CloseAll(s.ours)
 	if s.input != nil {
 		s.input.Close()
 	}
