@@ -11,8 +11,16 @@ type InspectNetwork struct {
 	SandboxID  string
 	SandboxKey string
 	Ports      map[string][]InspectPort
+	EndpointID string
 	InspectAddresses
 	Networks map[string]InspectEndpoint
+	// Nothing sets these: they are there for templates.
+	Bridge                 string
+	HairpinMode            bool
+	LinkLocalIPv6Address   string
+	LinkLocalIPv6PrefixLen int
+	SecondaryIPAddresses   []string
+	SecondaryIPv6Addresses []string
 }
 
 // InspectAddresses are those of one network.
@@ -34,10 +42,10 @@ type InspectEndpoint struct {
 	DNSNames   []string
 	IPAMConfig *InspectEndpointIPAM
 	GwPriority int
+	EndpointID string // while it runs
 	// Nothing sets these: they are there for templates.
 	Links      []string
 	DriverOpts map[string]string
-	EndpointID string
 }
 
 // InspectEndpointIPAM are the addresses that the user asked for.
@@ -50,6 +58,7 @@ type InspectEndpointIPAM struct {
 // asked is what the user wanted of a network.
 func asked(c *Container, n state.Network) (out InspectEndpoint) {
 	if !n.Defined() {
+		out.NetworkID = builtinID(state.ShownNetwork(n.Name))
 		return out
 	}
 	out.NetworkID, out.Aliases, out.GwPriority = n.ID, n.Aliases, n.Priority
@@ -71,25 +80,44 @@ func asked(c *Container, n state.Network) (out InspectEndpoint) {
 // addresses: its MacAddress is empty.
 func inspectNetworks(c *Container) InspectNetwork {
 	out := InspectNetwork{Ports: inspectPorts(c), Networks: map[string]InspectEndpoint{}}
-	for _, n := range c.Host.Networks {
+	for _, n := range networksOf(c) {
 		out.Networks[state.ShownNetwork(n.Name)] = asked(c, n)
-	}
-	if len(c.Host.Networks) == 0 {
-		out.Networks[state.ShownNetwork(c.Host.Network)] = InspectEndpoint{}
 	}
 	if !c.Running() {
 		return out
 	}
-	out.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.Status.Init.PID)
+	for name, shown := range out.Networks {
+		shown.EndpointID = endpointID(shown.NetworkID, c.ID)
+		out.Networks[name] = shown
+	}
+	if c.Host.Peer() == "" {
+		out.SandboxID = derivedID("sandbox", c.ID)
+		out.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.Status.Init.PID)
+	}
 	for i, e := range c.Status.Networks {
-		shown := out.Networks[state.ShownNetwork(e.Name)]
+		shown, ok := out.Networks[state.ShownNetwork(e.Name)]
+		if !ok {
+			continue
+		}
 		shown.InspectAddresses = inspectAddresses(e)
 		out.Networks[state.ShownNetwork(e.Name)] = shown
 		if i == 0 {
-			out.InspectAddresses = shown.InspectAddresses
+			out.InspectAddresses, out.EndpointID = shown.InspectAddresses, shown.EndpointID
 		}
 	}
 	return out
+}
+
+// networksOf lists what the container is attached to. In the namespace of another
+// one it is attached to nothing itself.
+func networksOf(c *Container) []state.Network {
+	switch {
+	case c.Host.Peer() != "":
+		return nil
+	case len(c.Host.Networks) == 0:
+		return []state.Network{{Name: c.Host.Network}}
+	}
+	return c.Host.Networks
 }
 
 func inspectAddresses(e state.Endpoint) (out InspectAddresses) {

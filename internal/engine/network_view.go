@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	"bryo/internal/state"
 	"bryo/network"
@@ -106,7 +107,7 @@ func pools(n *Network) []InspectPool {
 }
 
 func member(c *Container, n *Network, e state.Endpoint) InspectMember {
-	m := InspectMember{Name: c.Name, EndpointID: endpointID(n, c), MacAddress: e.MAC}
+	m := InspectMember{Name: c.Name, EndpointID: endpointID(n.ID, c.ID), MacAddress: e.MAC}
 	for _, p := range e.Addresses {
 		if p.Addr().Is4() {
 			m.IPv4Address = p.String()
@@ -118,7 +119,11 @@ func member(c *Container, n *Network, e state.Endpoint) InspectMember {
 }
 
 // endpointID names a container's place on a network.
-func endpointID(n *Network, c *Container) string {
-	sum := sha256.Sum256([]byte(n.ID + c.ID))
+func endpointID(network, container string) string { return derivedID(network, container) }
+
+// derivedID names what has no name of its own by what it belongs to: the same each
+// time, without being stored.
+func derivedID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "")))
 	return hex.EncodeToString(sum[:])
 }

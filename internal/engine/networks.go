@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -62,12 +60,14 @@ func (e *Engine) Networks() (list []*Network, err error) {
 // builtin are docker's three, under its names.
 func builtin() []*Network {
 	make := func(name, driver string, v4, v6 bool) *Network {
-		sum := sha256.Sum256([]byte("network " + name))
-		c := &bridge.Config{ID: hex.EncodeToString(sum[:]), Name: name, IPv4: v4, IPv6: v6}
+		c := &bridge.Config{ID: builtinID(name), Name: name, IPv4: v4, IPv6: v6}
 		return &Network{Config: c, Driver: driver, Builtin: true}
 	}
 	return []*Network{make("bridge", "bridge", true, true), make("host", "host", true, false), make("none", "null", true, false)}
 }
+
+// builtinID is the ID of a network that needs no making.
+func builtinID(name string) string { return derivedID("network ", name) }
 
 // Network finds one by name, ID or a unique beginning of the ID.
 func (e *Engine) Network(key string) (*Network, error) {
