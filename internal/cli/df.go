@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
@@ -24,8 +25,8 @@ func diskUsageCommand() *cli.Command {
 			if err := exactly(c, 0); err != nil {
 				return err
 			}
-			if c.Bool("verbose") && c.String("format") != "" && c.String("format") != "json" {
-				return usageError("--verbose has tables of its own: give it no --format but json")
+			if c.Bool("verbose") && strings.HasPrefix(c.String("format"), "table ") {
+				return usageError("--verbose has tables of its own: give it no --format with a table")
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -98,15 +99,15 @@ func diskRow(kind string, total, active int, size, reclaimable int64) format.Row
 	}
 }
 
-// showObjects prints docker's tables, or one JSON object.
+// showObjects prints docker's tables, or one object as JSON or by a template.
 func showObjects(out io.Writer, how string, used *engine.DiskUsage) error {
 	tables := []objectTable{imageObjects(used), containerObjects(used), volumeObjects(used), cacheObjects()}
-	if how == "json" {
+	if how != "" && how != "table" {
 		all := format.Row{}
 		for _, t := range tables {
 			all[t.key] = t.rows
 		}
-		return format.List{}.Write(out, "json", false, []format.Row{all})
+		return format.List{}.Write(out, how, false, []format.Row{all})
 	}
 	for i, t := range tables {
 		if i > 0 {

@@ -166,7 +166,7 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 	words := c.Args().Slice()
 	r := &engine.RunRequest{
 		Image: words[0], Command: words[1:], Platform: c.String("platform"), Pull: c.String("pull"),
-		Quiet: c.Bool("quiet"), Name: c.String("name"), CIDFile: c.String("cidfile"), Words: words,
+		Quiet: c.Bool("quiet"), Name: c.String("name"), Words: words,
 	}
 	switch r.Pull {
 	case "always", "missing", "never":
@@ -375,7 +375,7 @@ func keyValues(what string, list []string) (map[string]string, error) {
 func mountsOf(c *cli.Context, r *engine.RunRequest) error {
 	dir, err := os.Getwd()
 	if err != nil {
-		return fmt.Errorf("working directory: %w", err)
+		dir = "" // it was deleted: that matters to relative sources only
 	}
 	r.Mounts = mount.Flags{
 		Volumes: c.StringSlice("volume"), Mounts: c.StringSlice("mount"), Tmpfs: c.StringSlice("tmpfs"), Dir: dir,

@@ -67,31 +67,25 @@ type ids struct {
 }
 
 func users(c *engine.Container) ids {
-	i := ids{mapped: c.Mapping.UIDs, own: os.Geteuid(), nameOf: func(id string) (string, error) {
+	kept, _ := c.Host.KeepID.Maps()
+	return ids{mapped: c.Mapping.UIDs, kept: kept, own: os.Geteuid(), nameOf: func(id string) (string, error) {
 		u, err := user.LookupId(id)
 		if err != nil {
 			return "", err
 		}
 		return u.Username, nil
 	}}
-	if c.Host.KeepID != nil {
-		i.kept = c.Host.KeepID.UIDs
-	}
-	return i
 }
 
 func groups(c *engine.Container) ids {
-	i := ids{mapped: c.Mapping.GIDs, own: os.Getegid(), nameOf: func(id string) (string, error) {
+	_, kept := c.Host.KeepID.Maps()
+	return ids{mapped: c.Mapping.GIDs, kept: kept, own: os.Getegid(), nameOf: func(id string) (string, error) {
 		g, err := user.LookupGroupId(id)
 		if err != nil {
 			return "", err
 		}
 		return g.Name, nil
 	}}
-	if c.Host.KeepID != nil {
-		i.kept = c.Host.KeepID.GIDs
-	}
-	return i
 }
 
 // insideName shows an id of the host as the container knows it: root, or its
@@ -101,7 +95,7 @@ func insideName(i ids) func(uint32) string {
 		if len(i.mapped) == 0 && id == uint32(i.own) {
 			return "root"
 		}
-		inside, mapped := within(i.mapped, id)
+		inside, mapped := userns.Inside(i.mapped, id)
 		if !mapped {
 			text := strconv.FormatUint(uint64(id), 10)
 			if name, err := i.nameOf(text); err == nil {
@@ -109,7 +103,7 @@ func insideName(i ids) func(uint32) string {
 			}
 			return text
 		}
-		if kept, ok := within(i.kept, inside); ok {
+		if kept, ok := userns.Inside(i.kept, inside); ok {
 			inside = kept
 		}
 		if inside == 0 {
@@ -117,14 +111,4 @@ func insideName(i ids) func(uint32) string {
 		}
 		return strconv.FormatUint(uint64(inside), 10)
 	}
-}
-
-// within goes through a map from outside to inside.
-func within(ranges []userns.Range, id uint32) (uint32, bool) {
-	for _, r := range ranges {
-		if id >= r.Outside && id-r.Outside < r.Count {
-			return r.Inside + id - r.Outside, true
-		}
-	}
-	return 0, false
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -49,6 +50,14 @@ func (e *Engine) PruneContainers(filters format.Filters) (removed []string, free
 // UpperSize is what the container itself wrote, in bytes on disk. Folders that
 // the container closed to everybody else count as empty here.
 func (e *Engine) UpperSize(c *Container) (size int64, err error) {
+	if entries, _ := os.ReadDir(filepath.Join(e.containers().Path(c.ID), "root")); len(entries) > 0 {
+		// No overlay: what it wrote is found by comparing with the image.
+		sizes, err := e.sizes([]*Container{c}, nil)
+		if err != nil {
+			return 0, err
+		}
+		return sizes.Containers[c.ID], nil
+	}
 	upper := filepath.Join(e.containers().Path(c.ID), "upper")
 	err = filepath.WalkDir(upper, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {

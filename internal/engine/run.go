@@ -27,7 +27,6 @@ type RunRequest struct {
 	Pull     string // missing, always, never
 	Quiet    bool   // no progress while pulling
 	Name     string // empty: a generated one
-	CIDFile  string
 
 	// Entrypoint replaces the image's when EntrypointSet, as does Command.
 	Entrypoint    []string
@@ -62,18 +61,19 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 	if err := e.resolveNetworks(&config.Host); err != nil {
 		return nil, err
 	}
-	if r.CIDFile != "" {
-		if err := reserveCIDFile(r.CIDFile); err != nil {
+	file := r.Host.CIDFile
+	if file != "" {
+		if err := reserveCIDFile(file); err != nil {
 			return nil, err
 		}
 	}
 	err = e.create(ctx, r, config)
 	trace.Mark("container created")
-	if r.CIDFile != "" {
+	if file != "" {
 		if err != nil {
-			os.Remove(r.CIDFile)
+			os.Remove(file)
 		} else {
-			err = os.WriteFile(r.CIDFile, []byte(config.ID), 0o644)
+			err = os.WriteFile(file, []byte(config.ID), 0o644)
 		}
 	}
 	if err != nil {

@@ -1,8 +1,8 @@
 package linux
 
 import (
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -70,12 +70,29 @@ func NameFile(f *os.File, path string) error {
 	if err != unix.EEXIST {
 		return wrap(path, err)
 	}
-	// Linking replaces nothing: through a second name, which lasts for an instant.
-	second := filepath.Join(filepath.Dir(path), fmt.Sprintf(".bryo-%d", os.Getpid()))
-	if err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, second, unix.AT_SYMLINK_FOLLOW); err != nil {
-		return wrap(path, err)
+	return replace(from, path)
+}
+
+// replace names a file what another one is called, which linking does not: through a
+// second name, which lasts for an instant. One that was left by a process that was
+// killed in that instant is another's for ever: the names are random.
+func replace(from, path string) error {
+	for range 100 {
+		second := filepath.Join(filepath.Dir(path), ".bryo-"+rand.Text())
+		err := unix.Linkat(unix.AT_FDCWD, from, unix.AT_FDCWD, second, unix.AT_SYMLINK_FOLLOW)
+		if err == unix.EEXIST {
+			continue
+		}
+		if err != nil {
+			return wrap(path, err)
+		}
+		if err := os.Rename(second, path); err != nil {
+			os.Remove(second)
+			return err
+		}
+		return nil
 	}
-	return os.Rename(second, path)
+	return wrap(path, unix.EEXIST)
 }
 
 func wrap(path string, err error) error {

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,11 +35,14 @@ func TestWriteWhole(t *testing.T) {
 	if err != failed || len(names()) != 0 {
 		t.Fatalf("%v, left %v", err, names())
 	}
+	// What another process left, which had our id and was killed while it replaced.
+	leftover := fmt.Sprintf(".bryo-%d", os.Getpid())
+	os.WriteFile(filepath.Join(dir, leftover), nil, 0o600)
 	for _, content := range []string{"one", "two"} { // new, then over the old one
 		if err := WriteWhole(path, text(content)); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := os.ReadFile(path); string(got) != content || len(names()) != 1 {
+		if got, _ := os.ReadFile(path); string(got) != content || len(names()) != 2 {
 			t.Errorf("got %q, files %v", got, names())
 		}
 	}

@@ -119,6 +119,14 @@ type KeepID struct {
 	GIDs []userns.Range `json:"gids"`
 }
 
+// Maps are the second maps of users and groups; none without keep-id.
+func (k *KeepID) Maps() (users, groups []userns.Range) {
+	if k == nil {
+		return nil, nil
+	}
+	return k.UIDs, k.GIDs
+}
+
 // Restart is a restart policy; the zero value is "no".
 type Restart struct {
 	Name string `json:"name,omitempty"`

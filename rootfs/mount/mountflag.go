@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -85,7 +84,9 @@ func (p *mountFields) set(key, value string) error {
 	case "source", "src":
 		p.Source = value
 		if value == "." || strings.HasPrefix(value, "./") || value == ".." || strings.HasPrefix(value, "../") {
-			p.Source = filepath.Join(p.dir, value)
+			var err error
+			p.Source, err = relativeTo(p.dir, value)
+			return err
 		}
 	case "target", "dst", "destination":
 		p.Target = value

@@ -72,6 +72,18 @@ func compare(t *testing.T, got Mount, err error, want Mount, wantErr string) {
 	}
 }
 
+// Where the working directory was deleted only relative sources have no place.
+func TestNoWorkingDirectory(t *testing.T) {
+	if _, err := NewPlan(Flags{Volumes: []string{"/etc:/a", "db:/db"}, Mounts: []string{"type=bind,src=/etc,dst=/b"}}); err != nil {
+		t.Error(err)
+	}
+	for _, f := range []Flags{{Volumes: []string{"./x:/a"}}, {Mounts: []string{"type=bind,src=../x,dst=/a"}}} {
+		if plan, err := NewPlan(f); err == nil {
+			t.Errorf("%v gave %v", f, plan)
+		}
+	}
+}
+
 func TestParseMount(t *testing.T) {
 	for _, c := range []struct {
 		name, spec string

@@ -15,7 +15,7 @@ type Flags struct {
 	Tmpfs     []string // --tmpfs
 	Inherited []Mount  // of --volumes-from, made by Inherit
 	Image     []string // targets of the image's VOLUME
-	Dir       string   // where relative sources start: the working directory
+	Dir       string   // where relative sources start: the working directory; "": there is none
 	Driver    string   // --volume-driver
 }
 

@@ -19,7 +19,9 @@ func ParseVolume(spec, dir string) (Mount, error) {
 	}
 	m := Mount{Type: Volume, Source: source, Target: target, Mode: options}
 	if strings.HasPrefix(source, ".") {
-		m.Source = filepath.Join(dir, source)
+		if m.Source, err = relativeTo(dir, source); err != nil {
+			return Mount{}, err
+		}
 	}
 	if path.IsAbs(m.Source) {
 		m.Type = Bind
@@ -33,6 +35,14 @@ func ParseVolume(spec, dir string) (Mount, error) {
 	}
 	m.Target = path.Clean(m.Target)
 	return m, nil
+}
+
+// relativeTo names a host path that starts at dir; "": the working directory is gone.
+func relativeTo(dir, source string) (string, error) {
+	if dir == "" {
+		return "", fmt.Errorf("source %s: the working directory was deleted", source)
+	}
+	return filepath.Join(dir, source), nil
 }
 
 func splitVolume(spec string) (source, target, options string, err error) {

@@ -220,6 +220,16 @@ func runMapper(program string, pid int, ranges []Range) error {
 	return &SetupError{program, err}
 }
 
+// Inside leads an id through a map; false: it has no place there.
+func Inside(ranges []Range, id uint32) (uint32, bool) {
+	for _, r := range ranges {
+		if id >= r.Outside && id-r.Outside < r.Count {
+			return r.Inside + id - r.Outside, true
+		}
+	}
+	return 0, false
+}
+
 func lines(ranges []Range) string {
 	var b strings.Builder
 	for _, r := range ranges {

@@ -118,18 +118,13 @@ func idsOf(c *state.Config) ids { return ids{c} }
 
 // inside is a disk's owner as the container knows it.
 func (i ids) inside(uid, gid uint32) (uint32, uint32) {
-	keep := i.c.Host.KeepID
-	if keep == nil {
-		return uid, gid
-	}
-	return insideID(keep.UIDs, uid), insideID(keep.GIDs, gid)
+	users, groups := i.c.Host.KeepID.Maps()
+	return insideID(users, uid), insideID(groups, gid)
 }
 
 func insideID(ranges []userns.Range, id uint32) uint32 {
-	for _, r := range ranges {
-		if id >= r.Outside && id-r.Outside < r.Count {
-			return r.Inside + id - r.Outside
-		}
+	if inside, ok := userns.Inside(ranges, id); ok {
+		return inside
 	}
 	return id
 }

@@ -8,13 +8,14 @@ import (
 
 	"bryo/internal/images"
 	"bryo/internal/state"
+	"bryo/rootfs/changes"
 	"bryo/rootfs/mount/tree"
 	"bryo/rootfs/volume"
 )
 
 // usage measures what containers wrote and volumes hold: here every folder can be
 // read, whoever of the container's ids closed it to others.
-func usage(_ context.Context, r *role) (any, error) {
+func usage(ctx context.Context, r *role) (any, error) {
 	a, err := args[images.UsageArgs](r)
 	if err != nil {
 		return nil, err
@@ -22,7 +23,7 @@ func usage(_ context.Context, r *role) (any, error) {
 	result := images.UsageResult{Containers: map[string]int64{}, Volumes: map[string]int64{}}
 	for _, id := range a.Containers {
 		if state.IsID(id) {
-			result.Containers[id] = upperSize(state.Open(r.request.Root).Path(id))
+			result.Containers[id] = r.writtenSize(ctx, id)
 		}
 	}
 	for _, name := range a.Volumes {
@@ -31,6 +32,33 @@ func usage(_ context.Context, r *role) (any, error) {
 		}
 	}
 	return result, nil
+}
+
+// writtenSize is what a container wrote. Where its image was copied for it, that is
+// what differs from the image.
+func (r *role) writtenSize(ctx context.Context, id string) (size int64) {
+	dir := state.Open(r.request.Root).Path(id)
+	if ownTree(dir) == "" {
+		return upperSize(dir)
+	}
+	c, err := state.Open(r.request.Root).Load(id)
+	if err != nil {
+		return 0
+	}
+	type inode struct{ device, number uint64 }
+	seen := map[inode]bool{}
+	// What cannot be read does not count.
+	_ = changes.Walk(ctx, r.changesOf(c), func(change *changes.Change) error {
+		st := &change.Stat
+		file := inode{st.Dev, st.Ino}
+		if change.Kind == changes.Deleted || st.Mode&unix.S_IFMT == unix.S_IFDIR || seen[file] {
+			return nil
+		}
+		seen[file] = true
+		size += st.Size
+		return nil
+	})
+	return size
 }
 
 func upperSize(dir string) int64 {
