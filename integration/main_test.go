@@ -108,13 +108,12 @@ func prepare(bryo string) (_ *stage, err error) {
 	if err := s.copyIn(bryo); err != nil {
 		return nil, err
 	}
-	probe := filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-o", probe, "./probe")
+	build := exec.Command("go", "build", "-o", dir, "./probe", "./web")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build probe: %w: %s", err, out)
+		return nil, fmt.Errorf("build probe and web: %w: %s", err, out)
 	}
-	if s.fixtures, err = fixture.Build(cacheDir(), probe); err != nil {
+	if s.fixtures, err = fixture.Build(cacheDir(), filepath.Join(dir, "probe")); err != nil {
 		return nil, err
 	}
 	return s, s.startRegistry()
@@ -183,7 +182,7 @@ func (s *stage) startRegistry() error {
 		return err
 	}
 	return s.fixtures.Push(context.Background(), s.registry.Address, nil,
-		"busybox", "config", "probe", "layers", "zstd", "multi", "nocommand", "big", "debian", "evil")
+		"busybox", "config", "probe", "layers", "zstd", "multi", "nocommand", "big", "debian", "evil", "servers")
 }
 
 func (s *stage) remove() {
