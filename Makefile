@@ -15,11 +15,13 @@ TAGS := netgo osusergo urfave_cli_no_docs exclude_graphdriver_btrfs exclude_grap
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -linkmode external -extldflags "-static" \
-           -X bryo/internal/cli.version=$(VERSION) -X bryo/internal/cli.commit=$(COMMIT)
+STATIC  := -s -w -linkmode external -extldflags "-static"
+LDFLAGS := $(STATIC) -X bryo/internal/cli.version=$(VERSION) -X bryo/internal/cli.commit=$(COMMIT)
 
 GOARCH    := $(shell $(GO) env GOARCH)
 LASTSTAGE := sandbox/laststage/bin/laststage-$(GOARCH)
+IMAGES    := internal/images/program/bin/images-$(GOARCH)
+EMBEDDED  := $(LASTSTAGE) $(IMAGES)
 
 export CGO_ENABLED := 1
 # The go command passes the tags to build, vet and test alike.
@@ -33,7 +35,7 @@ build: bryo ## build ./bryo, one static binary (the default)
 
 # The go command knows what is stale, make does not: always ask it.
 .PHONY: FORCE
-bryo: $(LASTSTAGE) FORCE
+bryo: $(EMBEDDED) FORCE
 	$(GO) build -tags "$(TAGLIST)" -ldflags '$(LDFLAGS)' -o $@ .
 	@$(MAKE) --no-print-directory check-static
 
@@ -52,6 +54,10 @@ $(LASTSTAGE): sandbox/laststage/src/laststage.c
 	$(CC) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables \
 	    -fno-pie -no-pie -fcf-protection=none -Wall -Wextra -Werror \
 	    -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro -s -o $@ $<
+
+# The image role: what registries and the image store need, and no start does.
+$(IMAGES): FORCE
+	$(GO) build -tags "$(TAGLIST)" -ldflags '$(STATIC)' -o $@ ./internal/images/worker
 
 .PHONY: demo
 demo: build-packages build ## build, then run a first container from the built-in image
@@ -77,7 +83,7 @@ test: build ## unit and integration tests; says what was skipped and why
 
 UNIT_PACKAGES = $$($(GO) list -tags "$(TAGLIST)" ./... | grep -v '^bryo/integration')
 .PHONY: unit
-unit: $(LASTSTAGE) ## unit tests: no privilege, no network
+unit: $(EMBEDDED) ## unit tests: no privilege, no network
 	$(GO) test -json -tags "$(TAGLIST)" $(TESTFLAGS) $(UNIT_PACKAGES) | $(GO) run ./integration/report -name unit
 
 .PHONY: integration
@@ -103,7 +109,7 @@ bench-network: build ## throughput, latency, rate, published ports, start and me
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .PHONY: lint
-lint: $(LASTSTAGE) ## gofmt, go vet, staticcheck
+lint: $(EMBEDDED) ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted" >&2; exit 1; }
 	$(GO) vet -tags "$(TAGLIST)" ./...
 	$(GO) run $(STATICCHECK) -tags "$(TAGLIST)" ./...
@@ -118,7 +124,7 @@ man: build ## write the manual pages to ./man
 
 .PHONY: clean
 clean: ## remove what the build made
-	rm -rf bryo man sandbox/laststage/bin/laststage-*
+	rm -rf bryo man sandbox/laststage/bin/laststage-* internal/images/program/bin/images-*
 
 .PHONY: help
 help: ## this list

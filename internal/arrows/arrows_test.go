@@ -53,7 +53,7 @@ var behind = []struct{ what, door, reason string }{
 // light packages are on the path of every start: no HTTP, no image store.
 var light = []string{
 	"bryo/rootfs/image", "bryo/rootfs/reference", "bryo/rootfs/mount", "bryo/rootfs/volume", "bryo/rootfs/user", "bryo/rootfs/etc",
-	"bryo/internal/engine", "bryo/internal/supervisor", "bryo/sandbox", "bryo/seccomp",
+	"bryo/internal/engine", "bryo/internal/supervisor", "bryo/sandbox", "bryo/seccomp", "bryo",
 }
 
 var heavy = []string{"net/http", "go.podman.io/storage", "github.com/google/go-containerregistry/pkg/v1/remote"}

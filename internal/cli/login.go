@@ -11,8 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"bryo/rootfs/registry"
-	"bryo/rootfs/registry/credential"
+	"bryo/internal/engine"
+	"bryo/internal/images"
 )
 
 func loginCommand() *cli.Command {
@@ -37,19 +37,20 @@ func login(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	stored, err := registry.Login(c.Context, c.Args().First(), who, registry.LoginOptions{})
+	who.Server = c.Args().First()
+	plain, err := engine.Login(who)
 	if err != nil {
 		return err
 	}
-	if stored.Plain() {
-		fmt.Fprintf(os.Stderr, "WARNING! Your credentials are stored unencrypted in '%s'.\n", stored.File)
+	if plain != "" {
+		fmt.Fprintf(os.Stderr, "WARNING! Your credentials are stored unencrypted in '%s'.\n", plain)
 	}
 	_, err = fmt.Fprintln(stdout(c), "Login Succeeded")
 	return err
 }
 
-func credentialsOf(c *cli.Context) (credential.Credential, error) {
-	who := credential.Credential{Username: c.String("username"), Password: c.String("password")}
+func credentialsOf(c *cli.Context) (images.LoginArgs, error) {
+	who := images.LoginArgs{Username: c.String("username"), Password: c.String("password")}
 	switch {
 	case c.IsSet("password") && c.Bool("password-stdin"):
 		return who, errors.New("conflicting options: cannot specify both --password and --password-stdin")
@@ -79,7 +80,7 @@ func credentialsOf(c *cli.Context) (credential.Credential, error) {
 	return who, nil
 }
 
-func ask(who credential.Credential) (credential.Credential, error) {
+func ask(who images.LoginArgs) (images.LoginArgs, error) {
 	if who.Username == "" {
 		fmt.Fprint(os.Stderr, "Username: ")
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
@@ -113,7 +114,7 @@ func logoutCommand() *cli.Command {
 				return err
 			}
 			server := c.Args().First()
-			had, err := registry.Logout(server, registry.Options{})
+			had, err := engine.Logout(server)
 			if err != nil {
 				return err
 			}

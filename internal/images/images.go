@@ -11,14 +11,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"runtime"
 
+	"bryo/internal/images/program"
 	"bryo/rootfs/image"
 	"bryo/sandbox/userns"
 )
 
-// Role is the name under which the role's process starts.
-const Role = "image"
+// Names under which the role's process starts.
+const (
+	Role = "image"
+	// TreeRole is the part that needs no image store: this binary does it.
+	TreeRole = "tree"
+	// HostRole stays in the user's own namespaces: credential helpers talk to the
+	// user's session.
+	HostRole = "image-host"
+)
 
 // Operations.
 const (
@@ -44,6 +53,8 @@ const (
 	OpChanges         = "changes"
 	OpExport          = "export"
 	OpCommit          = "commit"
+	OpLogin           = "login"
+	OpLogout          = "logout"
 )
 
 // Request is what the role reads from its first descriptor.
@@ -174,6 +185,13 @@ type (
 		UIDs, GIDs []userns.Range // container ids to store ids
 	}
 	MappedResult struct{ Layers []string }
+
+	// LoginArgs: an empty server is docker.io.
+	LoginArgs struct{ Server, Username, Password string }
+	// LoginResult names the file that holds the password as it is, if one does.
+	LoginResult  struct{ PlainFile string }
+	LogoutArgs   struct{ Server string }
+	LogoutResult struct{ Had bool }
 )
 
 // Host is what a call needs of the caller's surroundings.
@@ -187,9 +205,13 @@ type Host struct {
 	Files   []*os.File // TreeFile first
 }
 
-// TreeFile is the descriptor of a running container's root in the role, if the
-// arguments say that there is one.
-const TreeFile = userns.FirstFile + 2
+const (
+	// TreeFile is the descriptor of a running container's root in the role, if the
+	// arguments say that there is one.
+	TreeFile = userns.FirstFile + 2
+	// CallerFile is the calling program in a pull, which can make an image of it.
+	CallerFile = userns.FirstFile + 2
+)
 
 // Call runs one operation in a new image role process and decodes its result
 // into result. The role draws progress on the caller's stderr.
@@ -217,10 +239,7 @@ func Call(h Host, op string, args, result any) error {
 		return fmt.Errorf("start image role: %w", err)
 	}
 	defer answer.Close()
-	cmd, err := userns.Start(userns.Command{
-		Role: Role, Env: h.Env, Files: append([]*os.File{in, out}, h.Files...), Mapping: h.Mapping,
-		Stdin: h.Stdin, Stdout: h.Stdout, Stderr: os.Stderr, DieWithParent: true,
-	})
+	cmd, err := start(h, op, append([]*os.File{in, out}, h.Files...))
 	in.Close()
 	out.Close()
 	if err != nil {
@@ -233,6 +252,36 @@ func Call(h Host, op string, args, result any) error {
 	data, readErr := io.ReadAll(answer)
 	waitErr := cmd.Wait()
 	return decode(data, result, readErr, waitErr)
+}
+
+// start executes this binary for what it can do itself, and for the rest the
+// program that it carries.
+func start(h Host, op string, files []*os.File) (*exec.Cmd, error) {
+	c := userns.Command{
+		Role: Role, Env: h.Env, Files: files, Mapping: h.Mapping,
+		Stdin: h.Stdin, Stdout: h.Stdout, Stderr: os.Stderr, DieWithParent: true,
+	}
+	switch op {
+	case OpContainerRemove, OpVolumeRemove, OpVolumePrune, OpUsage, OpCopyOut, OpCopyIn, OpChanges, OpExport:
+		c.Role = TreeRole
+		return userns.Start(c)
+	case OpLogin, OpLogout:
+		c.Role, c.Host = HostRole, true
+	case OpPull:
+		self, err := os.Open("/proc/self/exe")
+		if err != nil {
+			return nil, fmt.Errorf("start image role: %w", err)
+		}
+		defer self.Close()
+		c.Files = append(files, self)
+	}
+	binary, err := program.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer binary.Close()
+	c.Program = binary
+	return userns.Start(c)
 }
 
 func decode(data []byte, result any, readErr, waitErr error) error {

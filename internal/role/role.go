@@ -8,7 +8,7 @@ import (
 
 	"bryo/internal/hostinfo"
 	"bryo/internal/images"
-	"bryo/internal/images/server"
+	"bryo/internal/images/trees"
 	"bryo/internal/supervisor"
 	"bryo/network/bridge"
 )
@@ -16,8 +16,8 @@ import (
 // Main runs the role and returns the process's exit code.
 func Main(name string) int {
 	switch name {
-	case images.Role:
-		return server.Main()
+	case images.TreeRole:
+		return trees.Main()
 	case supervisor.Role:
 		return supervisor.Main()
 	case bridge.Role:

@@ -40,6 +40,8 @@ static void enter(int fd)
 	const char *join = getenv("_BRYO_JOIN");
 	int result = 0, flags = CLONE_NEWUSER | CLONE_NEWNS;
 
+	prctl(PR_SET_NAME, "bryo", 0, 0, 0); /* not that of the descriptor it was executed from */
+
 	/* The user's session keyring stays behind: one key for all supervisors.
 	 * Before the user namespace, which has names of its own (keyrings(7)). */
 	long key = syscall(__NR_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, "_bryo");

@@ -61,7 +61,12 @@ func Own() Mapping {
 
 // Command describes the process to start.
 type Command struct {
-	Role  string   // read back with Role
+	Role string // read back with Role
+	// Program is executed instead of this binary.
+	Program *os.File
+	// Host starts the process in the caller's own namespaces: no map is written,
+	// and it does not call Ready.
+	Host  bool
 	Env   []string // the whole environment but for our own two variables
 	Files []*os.File
 	Stdin, Stdout,
@@ -108,6 +113,9 @@ func Start(c Command) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, &SetupError{"start role " + c.Role, err}
 	}
+	if c.Host {
+		return cmd, nil
+	}
 	if err := establish(ours, cmd.Process.Pid, c); err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -120,7 +128,10 @@ func command(c Command, socket *os.File) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"bryo", c.Role}
 	cmd.Dir = c.Dir
-	cmd.Env = append([]string{envSocket + "=" + strconv.Itoa(socketFD), envRole + "=" + c.Role}, c.Env...)
+	cmd.Env = append([]string{envRole + "=" + c.Role}, c.Env...)
+	if !c.Host {
+		cmd.Env = append(cmd.Env, envSocket+"="+strconv.Itoa(socketFD))
+	}
 	if c.Stdin != nil {
 		cmd.Stdin = c.Stdin
 	}
@@ -134,6 +145,10 @@ func command(c Command, socket *os.File) *exec.Cmd {
 	if c.Join != nil {
 		cmd.Env = append(cmd.Env, envJoin+"="+strconv.Itoa(FirstFile+len(c.Files)))
 		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Join)
+	}
+	if c.Program != nil {
+		cmd.Path = "/proc/self/fd/" + strconv.Itoa(socketFD+len(cmd.ExtraFiles))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, c.Program)
 	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: c.Setsid}
 	if c.DieWithParent {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,9 +26,9 @@ import (
 )
 
 // makeHello serves `run hello` on a machine that reaches no registry: the image
-// is made from this very program.
+// is made from the program that called.
 func (r *role) makeHello(ctx context.Context) (*images.PullResult, error) {
-	img, err := archive.Hello("/proc/self/exe")
+	img, err := archive.Hello("/proc/self/fd/" + strconv.Itoa(images.CallerFile))
 	if err != nil {
 		return nil, err
 	}

@@ -2,13 +2,12 @@ package server
 
 import (
 	"context"
-	"fmt"
 
 	"bryo/internal/images"
+	"bryo/internal/images/serving"
 	"bryo/internal/state"
 	"bryo/rootfs/registry"
 	"bryo/rootfs/store"
-	"bryo/rootfs/volume"
 )
 
 func remove(_ context.Context, r *role) (any, error) {
@@ -29,7 +28,7 @@ func remove(_ context.Context, r *role) (any, error) {
 				result.Lines = append(result.Lines, line.String())
 			}
 			if err != nil {
-				result.Errors = append(result.Errors, *failure(err))
+				result.Errors = append(result.Errors, *serving.Failure(err, kind))
 			}
 		}
 	}
@@ -64,39 +63,4 @@ func prune(ctx context.Context, r *role) (any, error) {
 		result.Lines = append(result.Lines, line.String())
 	}
 	return result, nil
-}
-
-func removeVolumes(_ context.Context, r *role) (any, error) {
-	a, err := args[images.VolumeRemoveArgs](r)
-	if err != nil {
-		return nil, err
-	}
-	containers := state.Open(r.request.Root)
-	containers.Sweep()
-	if len(a.Names) == 0 {
-		return images.RemoveResult{}, volume.NewStore(r.request.Root).Sweep()
-	}
-	var result images.RemoveResult
-	for _, name := range a.Names {
-		if err := volume.NewStore(r.request.Root).Remove(name, a.Force, containers.VolumeUsers); err != nil {
-			result.Errors = append(result.Errors, *failure(fmt.Errorf("remove %s: %w", name, err)))
-			continue
-		}
-		result.Lines = append(result.Lines, name)
-	}
-	return result, nil
-}
-
-func pruneVolumes(_ context.Context, r *role) (any, error) {
-	a, err := args[images.VolumePruneArgs](r)
-	if err != nil {
-		return nil, err
-	}
-	filter, err := volume.ParseFilter(a.Filters, "label", "label!", "all")
-	if err != nil {
-		return nil, err
-	}
-	containers := state.Open(r.request.Root)
-	containers.Sweep()
-	return volume.NewStore(r.request.Root).Prune(a.All, filter, containers.VolumeUsers)
 }

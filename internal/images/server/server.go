@@ -7,57 +7,31 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/images"
+	"bryo/internal/images/serving"
 	"bryo/internal/state"
-	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 	"bryo/rootfs/registry"
 	"bryo/rootfs/store"
-	"bryo/sandbox/userns"
 )
 
-// maxRequest bounds what the caller sends: names, filters, a few hundred paths.
-const maxRequest = 8 << 20
-
-// Main runs the role; the exit code is 0 when an answer was given.
+// Main runs the role and returns the process's exit code.
 func Main() int {
-	trace.Start("image", userns.Began())
-	in := os.NewFile(userns.FirstFile, "request")
-	out := os.NewFile(userns.FirstFile+1, "reply")
-	if err := userns.Ready(); err != nil {
-		return answer(out, nil, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(in, maxRequest))
-	if err != nil || len(data) == 0 {
-		return 125 // the caller is gone
-	}
-	var r images.Request
-	if err := json.Unmarshal(data, &r); err != nil {
-		return answer(out, nil, fmt.Errorf("image role: request: %w", err))
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer stop()
-	result, err := dispatch(ctx, &role{request: r})
-	if err != nil && ctx.Err() != nil {
-		err = errors.New("interrupted")
-	}
-	return answer(out, result, err)
+	return serving.Main(images.Role, func(ctx context.Context, r *images.Request) (any, error) {
+		return dispatch(ctx, &role{request: r})
+	}, kind)
 }
 
 // role is one request being served.
 type role struct {
-	request images.Request
+	request *images.Request
 	store   *store.Store
 }
 
@@ -77,28 +51,18 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		images.OpMapped: mapped,
 		images.OpVerify: verify,
 
-		images.OpCopyOut:      copyOut,
-		images.OpCopyIn:       copyIn,
 		images.OpManifest:     manifest,
 		images.OpManifestPush: pushManifest,
 		images.OpSearch:       search,
-
-		images.OpChanges: changed,
-		images.OpExport:  export,
-		images.OpCommit:  commit,
-
-		images.OpContainerRemove: removeContainer,
-		images.OpVolumeRemove:    removeVolumes,
-		images.OpVolumePrune:     pruneVolumes,
-		images.OpUsage:           usage,
+		images.OpLogin:        login,
+		images.OpLogout:       logout,
+		images.OpCommit:       commit,
 	}[r.request.Op]
 	if !ok {
 		return nil, fmt.Errorf("image role: unknown operation %q", r.request.Op)
 	}
 	switch r.request.Op {
-	case images.OpVolumeRemove, images.OpVolumePrune, images.OpContainerRemove, images.OpUsage,
-		images.OpCopyOut, images.OpCopyIn, images.OpChanges, images.OpExport,
-		images.OpManifest, images.OpManifestPush, images.OpSearch:
+	case images.OpManifest, images.OpManifestPush, images.OpSearch, images.OpLogin, images.OpLogout:
 		return operation(ctx, r) // these need no image store
 	}
 	options := store.Options{
@@ -115,11 +79,7 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 	return operation(ctx, r)
 }
 
-func args[T any](r *role) (T, error) {
-	var a T
-	err := json.Unmarshal(r.request.Args, &a)
-	return a, err
-}
+func args[T any](r *role) (T, error) { return serving.Args[T](r.request) }
 
 func (r *role) partialDir() string { return filepath.Join(r.request.Root, "partial") }
 
@@ -141,34 +101,15 @@ func usedBy(root string) func(string) []string {
 	}
 }
 
-func answer(out *os.File, result any, err error) int {
-	var reply images.Reply
-	if err == nil && result != nil {
-		reply.Result, err = json.Marshal(result)
-	}
-	if err != nil {
-		reply = images.Reply{Error: failure(err)}
-	}
-	data, err := json.Marshal(reply)
-	if err != nil {
-		return 125
-	}
-	if _, err := out.Write(data); err != nil {
-		return 125
-	}
-	return 0
-}
-
-// failure keeps the kind of an error across the process boundary.
-func failure(err error) *images.Failure {
-	f := &images.Failure{Message: err.Error()}
+// kind names the errors that callers distinguish.
+func kind(err error) string {
 	switch {
 	case errors.Is(err, image.ErrNotFound):
-		f.Kind = images.KindNotFound
+		return images.KindNotFound
 	case errors.Is(err, registry.ErrUnauthorized), errors.Is(err, registry.ErrDenied):
-		f.Kind = images.KindDenied
+		return images.KindDenied
 	case errors.Is(err, registry.ErrNotFound):
-		f.Kind = images.KindAbsent
+		return images.KindAbsent
 	}
-	return f
+	return ""
 }

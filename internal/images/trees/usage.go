@@ -1,4 +1,4 @@
-package server
+package trees
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/images"
+	"bryo/internal/images/serving"
 	"bryo/internal/state"
 	"bryo/rootfs/changes"
 	"bryo/rootfs/mount/tree"
@@ -15,19 +16,19 @@ import (
 
 // usage measures what containers wrote and volumes hold: here every folder can be
 // read, whoever of the container's ids closed it to others.
-func usage(ctx context.Context, r *role) (any, error) {
-	a, err := args[images.UsageArgs](r)
+func usage(ctx context.Context, r *images.Request) (any, error) {
+	a, err := serving.Args[images.UsageArgs](r)
 	if err != nil {
 		return nil, err
 	}
 	result := images.UsageResult{Containers: map[string]int64{}, Volumes: map[string]int64{}}
 	for _, id := range a.Containers {
 		if state.IsID(id) {
-			result.Containers[id] = r.writtenSize(ctx, id)
+			result.Containers[id] = writtenSize(ctx, r, id)
 		}
 	}
 	for _, name := range a.Volumes {
-		if v, err := volume.NewStore(r.request.Root).Get(name); err == nil {
+		if v, err := volume.NewStore(r.Root).Get(name); err == nil {
 			result.Volumes[name] = int64(v.Size())
 		}
 	}
@@ -36,19 +37,19 @@ func usage(ctx context.Context, r *role) (any, error) {
 
 // writtenSize is what a container wrote. Where its image was copied for it, that is
 // what differs from the image.
-func (r *role) writtenSize(ctx context.Context, id string) (size int64) {
-	dir := state.Open(r.request.Root).Path(id)
+func writtenSize(ctx context.Context, r *images.Request, id string) (size int64) {
+	dir := state.Open(r.Root).Path(id)
 	if ownTree(dir) == "" {
 		return upperSize(dir)
 	}
-	c, err := state.Open(r.request.Root).Load(id)
+	c, err := state.Open(r.Root).Load(id)
 	if err != nil {
 		return 0
 	}
 	type inode struct{ device, number uint64 }
 	seen := map[inode]bool{}
 	// What cannot be read does not count.
-	_ = changes.Walk(ctx, r.changesOf(c), func(change *changes.Change) error {
+	_ = changes.Walk(ctx, ChangesOf(r.Root, c), func(change *changes.Change) error {
 		st := &change.Stat
 		file := inode{st.Dev, st.Ino}
 		if change.Kind == changes.Deleted || st.Mode&unix.S_IFMT == unix.S_IFDIR || seen[file] {

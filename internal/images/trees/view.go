@@ -1,4 +1,4 @@
-package server
+package trees
 
 import (
 	"errors"
@@ -18,15 +18,15 @@ import (
 	"bryo/rootfs/volume"
 )
 
-// view is a container's tree as it lies open to this role: a descriptor of its
+// openTree is a container's tree as it lies open to this role: a descriptor of its
 // root, below which every path is looked up. The mounts behind it are in this
 // process's own mount namespace and go with it.
-type view struct {
+type openTree struct {
 	root    int
 	release func() // the container's lock, if one is held
 }
 
-func (v *view) close() {
+func (v *openTree) close() {
 	unix.Close(v.root)
 	if v.release != nil {
 		v.release()
@@ -35,25 +35,25 @@ func (v *view) close() {
 
 // view opens the tree of a container: the running one's comes from its
 // supervisor, a stopped one's is mounted here, its volumes and binds included.
-func (r *role) view(c *state.Config, running, writable bool) (*view, error) {
+func view(r *images.Request, c *state.Config, running, writable bool) (*openTree, error) {
 	if running {
 		root, err := unix.FcntlInt(images.TreeFile, unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return nil, fmt.Errorf("open container root: %w", err)
 		}
-		return &view{root: root}, nil
+		return &openTree{root: root}, nil
 	}
-	return r.mountStopped(c, writable, true)
+	return mountStopped(r, c, writable, true)
 }
 
 // mountStopped mounts the root of a container that does not run. To be written
 // to, it is mounted as the supervisor does it, under the container's lock: a
 // start waits. Only to be read, it is a layer below a scratch one: nothing of it
 // changes, it may even be started meanwhile, and nobody waits.
-func (r *role) mountStopped(c *state.Config, writable, binds bool) (v *view, err error) {
-	containers := state.Open(r.request.Root)
+func mountStopped(r *images.Request, c *state.Config, writable, binds bool) (v *openTree, err error) {
+	containers := state.Open(r.Root)
 	dir := containers.Path(c.ID)
-	v = &view{root: -1}
+	v = &openTree{root: -1}
 	if writable {
 		if v.release, err = lockStopped(containers, c.ID); err != nil {
 			return nil, err
@@ -77,7 +77,7 @@ func (r *role) mountStopped(c *state.Config, writable, binds bool) (v *view, err
 		return v, fmt.Errorf("open container root: %w", err)
 	}
 	if binds {
-		err = r.attach(c, v.root, root, scratch)
+		err = attach(r, c, v.root, root, scratch)
 	}
 	if err == nil && writable && c.Host.ReadOnly {
 		err = remountReadOnly(root)
@@ -160,12 +160,12 @@ func ownTree(dir string) string {
 //
 // A container that was never started has its new volumes filled from the image
 // first, as its start would: what is copied in now must not keep that from happening.
-func (r *role) attach(c *state.Config, root int, rootPath, scratch string) error {
-	status, err := state.Open(r.request.Root).Status(c.ID)
+func attach(r *images.Request, c *state.Config, root int, rootPath, scratch string) error {
+	status, err := state.Open(r.Root).Status(c.ID)
 	if err != nil {
 		return err
 	}
-	source := volume.NewStore(r.request.Root).Source(rootPath, status.Started.IsZero())
+	source := volume.NewStore(r.Root).Source(rootPath, status.Started.IsZero())
 	for i, m := range c.Host.Mounts {
 		if m.Type == mount.Tmpfs {
 			continue // empty while nothing runs

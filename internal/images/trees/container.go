@@ -1,21 +1,22 @@
-package server
+package trees
 
 import (
 	"context"
 
 	"bryo/internal/images"
+	"bryo/internal/images/serving"
 	"bryo/internal/state"
 	"bryo/rootfs/volume"
 )
 
 // removeContainer deletes a stopped container: its files may belong to ids that
 // only the user namespace may delete. Without an id it sweeps the abandoned ones.
-func removeContainer(_ context.Context, r *role) (any, error) {
-	a, err := args[images.ContainerRemoveArgs](r)
+func removeContainer(_ context.Context, r *images.Request) (any, error) {
+	a, err := serving.Args[images.ContainerRemoveArgs](r)
 	if err != nil {
 		return nil, err
 	}
-	containers := state.Open(r.request.Root)
+	containers := state.Open(r.Root)
 	if a.ID == "" {
 		containers.Sweep()
 		return nil, nil
@@ -30,5 +31,5 @@ func removeContainer(_ context.Context, r *role) (any, error) {
 	if len(anonymous) == 0 {
 		return nil, nil
 	}
-	return nil, volume.NewStore(r.request.Root).RemoveAnonymous(anonymous, containers.VolumeUsers)
+	return nil, volume.NewStore(r.Root).RemoveAnonymous(anonymous, containers.VolumeUsers)
 }

@@ -1,4 +1,4 @@
-package server
+package trees
 
 import (
 	"archive/tar"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/images"
+	"bryo/internal/images/serving"
 	"bryo/internal/state"
 	"bryo/rootfs/files"
 	"bryo/rootfs/mount/inroot"
@@ -22,12 +23,12 @@ import (
 
 // copyOut writes a file or directory of a container to standard output: one line
 // that says what it is, then an archive.
-func copyOut(ctx context.Context, r *role) (any, error) {
+func copyOut(ctx context.Context, r *images.Request) (any, error) {
 	a, c, err := copyArgs(r)
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.view(c, a.Running, false)
+	v, err := view(r, c, a.Running, false)
 	if err != nil {
 		return nil, err
 	}
@@ -46,12 +47,12 @@ func copyOut(ctx context.Context, r *role) (any, error) {
 }
 
 // copyIn unpacks the archive on standard input in a container.
-func copyIn(ctx context.Context, r *role) (any, error) {
+func copyIn(ctx context.Context, r *images.Request) (any, error) {
 	a, c, err := copyArgs(r)
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.view(c, a.Running, true)
+	v, err := view(r, c, a.Running, true)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func copyIn(ctx context.Context, r *role) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := files.ExtractOptions{Owner: idsOf(c).owner(r.request.Single, a.Archive || a.Name == "")}
+	options := files.ExtractOptions{Owner: idsOf(c).owner(r.Single, a.Archive || a.Name == "")}
 	if a.Name == "" {
 		options.Follow = func(dir string) (int, error) {
 			return inroot.Open(v.root, a.Path+"/"+dir, unix.O_PATH|unix.O_DIRECTORY)
@@ -82,12 +83,12 @@ func placeOf(target *files.Target, a images.CopyArgs) (files.Place, error) {
 	return target.Place(a.Name, a.Dir)
 }
 
-func copyArgs(r *role) (images.CopyArgs, *state.Config, error) {
-	a, err := args[images.CopyArgs](r)
+func copyArgs(r *images.Request) (images.CopyArgs, *state.Config, error) {
+	a, err := serving.Args[images.CopyArgs](r)
 	if err != nil {
 		return a, nil, err
 	}
-	c, err := state.Open(r.request.Root).Load(a.ID)
+	c, err := state.Open(r.Root).Load(a.ID)
 	return a, c, err
 }
 
@@ -115,6 +116,9 @@ func readOnly(err error, c *state.Config, name string) error {
 type ids struct{ c *state.Config }
 
 func idsOf(c *state.Config) ids { return ids{c} }
+
+// InsideIDs translates owners as this process sees them to the container's own ids.
+func InsideIDs(c *state.Config) func(uid, gid uint32) (uint32, uint32) { return idsOf(c).inside }
 
 // inside is a disk's owner as the container knows it.
 func (i ids) inside(uid, gid uint32) (uint32, uint32) {

@@ -1,0 +1,46 @@
+package trees
+
+import (
+	"context"
+	"fmt"
+
+	"bryo/internal/images"
+	"bryo/internal/images/serving"
+	"bryo/internal/state"
+	"bryo/rootfs/volume"
+)
+
+func removeVolumes(_ context.Context, r *images.Request) (any, error) {
+	a, err := serving.Args[images.VolumeRemoveArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	containers := state.Open(r.Root)
+	containers.Sweep()
+	if len(a.Names) == 0 {
+		return images.RemoveResult{}, volume.NewStore(r.Root).Sweep()
+	}
+	var result images.RemoveResult
+	for _, name := range a.Names {
+		if err := volume.NewStore(r.Root).Remove(name, a.Force, containers.VolumeUsers); err != nil {
+			result.Errors = append(result.Errors, images.Failure{Message: fmt.Sprintf("remove %s: %v", name, err)})
+			continue
+		}
+		result.Lines = append(result.Lines, name)
+	}
+	return result, nil
+}
+
+func pruneVolumes(_ context.Context, r *images.Request) (any, error) {
+	a, err := serving.Args[images.VolumePruneArgs](r)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := volume.ParseFilter(a.Filters, "label", "label!", "all")
+	if err != nil {
+		return nil, err
+	}
+	containers := state.Open(r.Root)
+	containers.Sweep()
+	return volume.NewStore(r.Root).Prune(a.All, filter, containers.VolumeUsers)
+}

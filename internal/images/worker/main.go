@@ -1,0 +1,12 @@
+// Command worker is the image role as a program of its own, which the binary
+// carries (package program): the libraries of registries and of the image store
+// take longer to initialise than all else in a start, and no container needs them.
+package main
+
+import (
+	"os"
+
+	"bryo/internal/images/server"
+)
+
+func main() { os.Exit(server.Main()) }
