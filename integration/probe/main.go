@@ -26,7 +26,7 @@ func main() {
 		"polled": polled, "crowded": crowded, "inherit": inherit, "datagrams": datagrams, "race": race, "swap": swap, "secret": secret, "options": options, "local": local, "full": full, "impatient": impatient,
 		"sweep": sweep, "call": call, "foreign": foreign, "exes": exes, "seize": seize, "shm": shm, "ioctls": ioctls,
 		"dial": dial, "talk": talk, "peer": peer, "ping": ping, "resolve": resolve, "connects": connects,
-		"nameserver": nameServer, "question": question, "asks": asks, "flood": flood,
+		"nameserver": nameServer, "question": question, "asks": asks, "flood": flood, "advertise": advertise,
 	}
 	verb := "hello"
 	if len(os.Args) > 1 {

@@ -55,6 +55,9 @@ const (
 	// addresses.
 	OptionHost     = "bryo.host-loopback"
 	OptionMetadata = "bryo.metadata"
+	// OptionAnyAddress lets containers send from addresses that are not their own, as
+	// one that forwards for others does.
+	OptionAnyAddress = "bryo.any-address"
 )
 
 // MTU of the network's links.
@@ -214,7 +217,7 @@ func checkOptions(options map[string]string) error {
 			return fmt.Errorf("option %s=%s: not a number from 68 to 65535", OptionMTU, text)
 		}
 	}
-	for _, name := range []string{OptionICC, OptionHost, OptionMetadata} {
+	for _, name := range []string{OptionICC, OptionHost, OptionMetadata, OptionAnyAddress} {
 		if text, ok := options[name]; ok {
 			if _, err := strconv.ParseBool(text); err != nil {
 				return fmt.Errorf("option %s=%s: not true or false", name, text)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -292,7 +293,13 @@ func (h *helper) attach(r Request, files []*os.File) (*endpoint, message) {
 		h.table.remove(e)
 		return nil, message{Failed: fmt.Sprintf("attach container: %v", err)}
 	}
-	return e, message{Attached: h.table.describe(e, h.router.warning)}
+	warning := h.router.warning
+	if !h.config.on(OptionAnyAddress) {
+		if err := h.guard(e); err != nil {
+			warning = strings.TrimPrefix(warning+"; "+err.Error(), "; ")
+		}
+	}
+	return e, message{Attached: h.table.describe(e, warning)}
 }
 
 // open brings what arrives at a socket of the host to the container. It comes in by
