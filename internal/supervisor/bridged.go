@@ -39,16 +39,51 @@ func (s *supervisor) line(name string) (*bridge.Line, error) {
 // lineChanged marks the container when a network is cut off, and when it is back.
 func (s *supervisor) lineChanged(name string, err error) {
 	s.change(func(st *state.Status) {
-		for i := range st.Networks {
-			if st.Networks[i].Name != name {
-				continue
-			}
-			st.Networks[i].Error = ""
+		if e := endpointOf(st, name); e != nil {
+			e.Error = ""
 			if err != nil {
-				st.Networks[i].Error = err.Error()
+				e.Error = err.Error()
 			}
 		}
 	})
+	if err == nil {
+		s.onMain(func() { s.follow(name) })
+	}
+}
+
+func endpointOf(st *state.Status, name string) *state.Endpoint {
+	for i := range st.Networks {
+		if st.Networks[i].Name == name {
+			return &st.Networks[i]
+		}
+	}
+	return nil
+}
+
+// follow records the addresses that a network gave anew, when they are others than
+// before, and leads the published ports there. It runs on the main thread.
+func (s *supervisor) follow(name string) {
+	moved := false
+	for _, now := range s.wires.endpoints() {
+		s.change(func(st *state.Status) {
+			if was := endpointOf(st, name); now.Name == name && was != nil && !slices.Equal(was.Addresses, now.Addresses) {
+				*was, moved = now, true
+			}
+		})
+	}
+	if !moved {
+		return
+	}
+	if err := s.writeEtc(); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo:", err)
+	}
+	if s.wires.attached[0].name != name {
+		return // ports lead to the first network
+	}
+	s.ports.Pause()
+	if err := s.servePorts(); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo:", err)
+	}
 }
 
 // join puts the namespace on a network that a user defined; survey knows it.

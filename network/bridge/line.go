@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 // stays. It runs in the container's supervisor.
 type Line struct {
 	dir string
-	// changed is told that the line was cut (the error) and is whole again (nil).
+	// changed is told that the line was cut (the error), and that it is whole again
+	// or the place on the network is another one (nil).
 	changed func(error)
 
 	mu      sync.Mutex // held while a question waits for its answer
@@ -116,9 +118,9 @@ func (l *Line) restore() {
 			return
 		default:
 		}
-		err := l.reconnect()
+		moved, err := l.reconnect()
 		if err == nil {
-			if told {
+			if told || moved {
 				l.changed(nil)
 			}
 			return
@@ -135,26 +137,29 @@ func (l *Line) restore() {
 	}
 }
 
-func (l *Line) reconnect() error {
+// reconnect also tells whether the place has moved: somebody else may have come
+// to the new helper first, and have got its address.
+func (l *Line) reconnect() (moved bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
 	case <-l.closed: // meanwhile: a new connection would keep the helper for ever
-		return nil
+		return false, nil
 	default:
 	}
 	if err := l.connect(); err != nil {
-		return err
+		return false, err
 	}
 	if l.place == nil {
-		return nil
+		return false, nil
 	}
-	err := l.place.attach()
-	if err != nil {
+	was := l.place.Addresses()
+	if err := l.place.attach(); err != nil {
 		l.conn.Close()
 		l.conn = conn{} // its reader leaves it to us
+		return false, err
 	}
-	return err
+	return !slices.Equal(was, l.place.Addresses()), nil
 }
 
 // Rename tells the helper under which names the container is known now.

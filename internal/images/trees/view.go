@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -195,7 +196,7 @@ func attachAt(root int, target, source string) error {
 	}
 	fd, err := inroot.Open(root, target, unix.O_PATH)
 	if errors.Is(err, unix.ENOENT) {
-		fd, err = makeTarget(root, target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+		fd, err = makeTarget(root, target, st.Mode&unix.S_IFMT == unix.S_IFDIR, maxLinks)
 	}
 	if err != nil {
 		return err
@@ -204,11 +205,15 @@ func attachAt(root int, target, source string) error {
 	return unix.Mount(source, "/proc/self/fd/"+strconv.Itoa(fd), "", unix.MS_BIND|unix.MS_REC, "")
 }
 
-// makeTarget makes the place of a mount, as a start would.
-func makeTarget(root int, target string, isDir bool) (int, error) {
+// maxLinks is how many links to nowhere may lead to each other, the kernel's own bound.
+const maxLinks = 40
+
+// makeTarget makes the place of a mount, as a start would: what a link names that
+// leads to nowhere is made.
+func makeTarget(root int, target string, isDir bool, links int) (int, error) {
 	parent, err := inroot.Open(root, path.Dir(target), unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
-		parent, err = makeTarget(root, path.Dir(target), true)
+		parent, err = makeTarget(root, path.Dir(target), true, links)
 	}
 	if err != nil {
 		return -1, err
@@ -220,10 +225,38 @@ func makeTarget(root int, target string, isDir bool) (int, error) {
 	} else {
 		err = unix.Mknodat(parent, base, unix.S_IFREG|0o644, 0)
 	}
-	if err != nil && err != unix.EEXIST {
+	if err == unix.EEXIST {
+		if next, err := linkTarget(root, parent, base); err == nil {
+			if links == 0 {
+				return -1, unix.ELOOP
+			}
+			return makeTarget(root, next, isDir, links-1)
+		}
+	} else if err != nil {
 		return -1, err
 	}
 	return unix.Openat(parent, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// linkTarget is where a link in the directory parent leads, from the root.
+func linkTarget(root, parent int, base string) (string, error) {
+	buffer := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(parent, base, buffer)
+	if err != nil {
+		return "", err
+	}
+	if link := string(buffer[:n]); path.IsAbs(link) {
+		return path.Clean(link), nil
+	}
+	top, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(root))
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(parent))
+	if err != nil {
+		return "", err
+	}
+	return path.Join("/", strings.TrimPrefix(dir, top), string(buffer[:n])), nil
 }
 
 func remountReadOnly(root string) error {
