@@ -23,9 +23,12 @@ func (d Dir) Announce(c *Config, action string, pairs ...string) {
 
 // AnnounceVolumes records that a container mounted its volumes, or let go of
 // them.
-func (d Dir) AnnounceVolumes(c *Config, action string) {
+func (d Dir) AnnounceVolumes(c *Config, action string) { d.announceVolumes(c, action, nil) }
+
+// announceVolumes leaves those out that are done.
+func (d Dir) announceVolumes(c *Config, action string, done map[string]bool) {
 	for _, m := range c.Host.Mounts {
-		if m.Type != "volume" || m.Source == "" {
+		if m.Type != "volume" || m.Source == "" || done[m.Source] {
 			continue
 		}
 		attributes := map[string]string{"container": c.ID, "driver": "local"}

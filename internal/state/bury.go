@@ -1,10 +1,13 @@
 package state
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/events"
 )
 
 // Bury records the end of a container whose supervisor was killed: the status as
@@ -33,16 +36,42 @@ func (d Dir) BuryLocked(id string) {
 	// While it waited for its next run it was not running: that end is in the
 	// journal already.
 	ran := raw.Phase != Restarting
-	raw.correct()
+	end := d.told(id, raw.Started)
+	raw.correct(end)
 	if raw.Finished.IsZero() || raw.Finished.Before(raw.Started) {
 		raw.Finished = time.Now().UTC()
 	}
 	if d.WriteStatus(id, raw) != nil || !ran {
 		return
 	}
-	seconds := int(max(0, raw.Finished.Sub(raw.Started)) / time.Second)
-	d.Announce(config, "die", "execDuration", strconv.Itoa(seconds), "exitCode", strconv.Itoa(raw.ExitCode))
-	d.AnnounceVolumes(config, "unmount")
+	if end.die == nil {
+		seconds := int(max(0, raw.Finished.Sub(raw.Started)) / time.Second)
+		d.Announce(config, "die", "execDuration", strconv.Itoa(seconds), "exitCode", strconv.Itoa(raw.ExitCode))
+	}
+	d.announceVolumes(config, "unmount", end.unmounted)
+}
+
+// ending is what a supervisor had written of a run's end when it was killed: events
+// come before the status.
+type ending struct {
+	die       *events.Event
+	unmounted map[string]bool // volumes
+}
+
+// told reads the journal for the end of the run that began at start.
+func (d Dir) told(id string, start time.Time) (end ending) {
+	end.unmounted = map[string]bool{}
+	o := events.Options{Since: start, Until: time.Now()}
+	_ = events.Read(context.Background(), d.root, o, func(e *events.Event) error {
+		switch {
+		case e.Type == events.Container && e.Actor.ID == id && e.Action == "die":
+			end.die = e
+		case e.Type == events.Volume && e.Actor.Attributes["container"] == id && e.Action == "unmount":
+			end.unmounted[e.Actor.ID] = true
+		}
+		return nil
+	})
+	return end
 }
 
 // orphaned: recorded as alive, and neither supervisor nor program is.
@@ -58,8 +87,16 @@ func (s *Status) orphaned() bool {
 // SIGKILL with its supervisor.
 const killedCode = 137
 
-func (s *Status) correct() {
-	s.Phase, s.ExitCode = Exited, killedCode
+// correct makes the end of the run out of what the journal says; without, nobody knows.
+func (s *Status) correct(end ending) {
+	s.Phase = Exited
+	if end.die != nil {
+		if code, err := strconv.Atoi(end.die.Actor.Attributes["exitCode"]); err == nil {
+			s.ExitCode, s.Finished = code, end.die.At().UTC()
+			return
+		}
+	}
+	s.ExitCode = killedCode
 	if s.Error == "" {
 		s.Error = "supervisor ended without recording the exit code"
 	}

@@ -391,7 +391,7 @@ func (d Dir) Status(id string) (*Status, error) {
 		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
 	}
 	if s.orphaned() {
-		s.correct()
+		s.correct(d.told(id, s.Started))
 		s.unrecorded = true
 	}
 	return &s, nil

@@ -307,7 +307,7 @@ func logOf(dir string) string {
 func TestCutLineCloses(t *testing.T) {
 	l := &Line{dir: t.TempDir(), closed: make(chan struct{}), changed: func(error) {}}
 	l.Close()
-	if err := l.reconnect(); err != nil {
+	if _, err := l.reconnect(); err != nil {
 		t.Errorf("a closed line connects again: %v", err)
 	}
 }

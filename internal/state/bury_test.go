@@ -1,0 +1,54 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bryo/internal/events"
+	"bryo/internal/linux"
+	"bryo/rootfs/mount"
+)
+
+// A supervisor that is killed between its events and its status has told the end:
+// it is not told again, and its exit code is the true one.
+func TestEndIsToldOnce(t *testing.T) {
+	d := Open(t.TempDir())
+	c := &Config{ID: NewID(), Name: "web"}
+	for _, name := range []string{"one", "two"} {
+		c.Host.Mounts = append(c.Host.Mounts, mount.Mount{Type: mount.Volume, Source: name})
+	}
+	if err := d.Create(c); err != nil {
+		t.Fatal(err)
+	}
+	gone := linux.ProcessRef{PID: 1 << 30}
+	told := func() (lines []string) {
+		_ = events.Read(context.Background(), d.root, events.Options{Since: time.Unix(1, 0), Until: time.Now()}, func(e *events.Event) error {
+			if e.Action == "die" || e.Action == "unmount" {
+				lines = append(lines, strings.TrimSpace(fmt.Sprint(e.Action, " ", e.Actor.Attributes["exitCode"])))
+			}
+			return nil
+		})
+		return lines
+	}
+	d.Announce(c, "die", "exitCode", "3") // of the run before
+	err := d.WriteStatus(c.ID, &Status{Phase: Running, Supervisor: gone, Init: gone, Started: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Announce(c, "die", "exitCode", "7")
+	d.announceVolumes(c, "unmount", map[string]bool{"two": true})
+	if s, err := d.Status(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 || s.Error != "" || s.Finished.Before(s.Started) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	d.Bury(c.ID)
+	if s, err := d.RawStatus(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 {
+		t.Errorf("recorded %+v, %v", s, err)
+	}
+	if got, want := told(), []string{"die 3", "die 7", "unmount", "unmount"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
