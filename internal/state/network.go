@@ -1,6 +1,7 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -99,7 +100,10 @@ func ParseNetwork(text string) (Network, error) {
 	if name == "" || name == "bridge" {
 		name = NetworkDefault
 	}
-	if name+":" == NetworkContainer && options != "" {
+	if name+":" == NetworkContainer && given {
+		if options == "" {
+			return Network{}, errors.New("invalid container format container:<name|id>")
+		}
 		return Network{Name: text}, nil
 	}
 	n := Network{Name: name}

@@ -74,7 +74,7 @@ func (s *supervisor) follow(name string) {
 	if !moved {
 		return
 	}
-	if err := s.writeEtc(); err != nil {
+	if err := s.updateEtc(); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 	}
 	if s.wires.attached[0].name != name {
@@ -245,7 +245,7 @@ func (s *supervisor) rewire(to *state.Config) error {
 	s.config = to
 	s.mu.Unlock()
 	s.change(func(st *state.Status) { st.Networks = s.wires.endpoints() })
-	return s.writeEtc()
+	return s.updateEtc()
 }
 
 func sameNetworks(a, b []state.Network) bool {
@@ -291,14 +291,13 @@ func (s *supervisor) reroute(list []state.Network) {
 	}
 }
 
-// copyEtc gives the container the files of the one whose network it shares.
-func (s *supervisor) copyEtc(peer string) error {
+// peerEtc are the files of the container whose network this one shares.
+func (s *supervisor) peerEtc(peer string) etc.Files {
 	read := func(name string) []byte {
 		data, _ := os.ReadFile(filepath.Join(s.containers.Path(peer), etcDir, name))
 		return data
 	}
-	files := etc.Files{Hosts: read("hosts"), ResolvConf: read("resolv.conf"), Hostname: []byte(hostname(s.config) + "\n")}
-	return files.Write(s.etcDir())
+	return etc.Files{Hosts: read("hosts"), ResolvConf: read("resolv.conf"), Hostname: []byte(hostname(s.config) + "\n")}
 }
 
 // hostGateway is the address that stands for the host.

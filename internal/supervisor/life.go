@@ -17,6 +17,7 @@ import (
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/network/port"
+	"bryo/rootfs/etc"
 	"bryo/rootfs/volume"
 	"bryo/sandbox"
 	"bryo/sandbox/cgroup"
@@ -43,6 +44,7 @@ type supervisor struct {
 	tree      *tree        // mounted once, for all restarts
 	group     cgroup.Group // the container's own, if it has one
 	wires     wires
+	etc       etc.Files // what the run's hosts, hostname and resolv.conf were given last
 	ports     *port.Set
 	wiring    chan wired // of the start that is under way
 	peer      *os.File   // the network namespace of another container that this one shares

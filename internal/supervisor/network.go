@@ -324,11 +324,29 @@ func (s *supervisor) servePorts() error {
 	return s.ports.Serve(t)
 }
 
-// writeEtc writes hosts, hostname and resolv.conf of the container.
-func (s *supervisor) writeEtc() error {
+// writeEtc writes hosts, hostname and resolv.conf of the container's next run.
+func (s *supervisor) writeEtc() (err error) {
+	if s.etc, err = s.makeEtc(); err != nil {
+		return err
+	}
+	return s.etc.Write(s.etcDir())
+}
+
+// updateEtc changes them in a container that runs.
+func (s *supervisor) updateEtc() error {
+	files, err := s.makeEtc()
+	if err != nil {
+		return err
+	}
+	err = files.Update(s.etcDir(), s.etc)
+	s.etc = files
+	return err
+}
+
+func (s *supervisor) makeEtc() (none etc.Files, err error) {
 	c := s.config
 	if c.Host.Peer() != "" {
-		return s.copyEtc(c.Host.Peer())
+		return s.peerEtc(c.Host.Peer()), nil
 	}
 	shares := etc.Private
 	switch {
@@ -339,7 +357,7 @@ func (s *supervisor) writeEtc() error {
 	}
 	host, err := etc.ReadHost(shares)
 	if err != nil {
-		return err
+		return none, err
 	}
 	o := etc.Options{
 		Hostname: hostname(c), Domainname: c.Host.Domainname, Network: shares,
@@ -366,11 +384,7 @@ func (s *supervisor) writeEtc() error {
 		o.HostGateway = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if defined && !o.HostGateway.IsValid() && wantsHost(o.AddHosts) {
-		return fmt.Errorf("host-gateway: network %s keeps the host's loopback away: make it with -o %s=true", c.Host.Network, bridge.OptionHost)
+		return none, fmt.Errorf("host-gateway: network %s keeps the host's loopback away: make it with -o %s=true", c.Host.Network, bridge.OptionHost)
 	}
-	files, err := etc.Make(o, host)
-	if err != nil {
-		return err
-	}
-	return files.Write(s.etcDir())
+	return etc.Make(o, host)
 }

@@ -25,8 +25,8 @@ import (
 //	                            ◄─────  attached, or failed
 //	names, serve, stop, detach  ─────►
 //	                            ◄─────  done
-//	lookup (another helper)     ─────►
-//	                            ◄─────  found
+//	lookup, reverse (another    ─────►
+//	helper)                     ◄─────  found, name
 //	retire (network rm)         ─────►
 //	                            ◄─────  done, or failed
 type message struct {
@@ -36,10 +36,13 @@ type message struct {
 	Serve  *Inlet   `json:"serve,omitempty"` // and a bound UDP socket of the host
 	Stop   int      `json:"stop,omitempty"`  // ID of an Inlet
 	Lookup string   `json:"lookup,omitempty"`
-	Retire bool     `json:"retire,omitempty"`
+	// Reverse asks for the name behind an address; done: it is one of the network's.
+	Reverse netip.Addr `json:"reverse,omitzero"`
+	Retire  bool       `json:"retire,omitempty"`
 
 	Attached *Attached    `json:"attached,omitempty"`
 	Found    []netip.Addr `json:"found,omitempty"`
+	Name     string       `json:"name,omitempty"`
 	Done     bool         `json:"done,omitempty"`
 	Failed   string       `json:"failed,omitempty"`
 

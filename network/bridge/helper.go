@@ -257,6 +257,8 @@ func (h *helper) converse(c conn) {
 			mine = nil
 		case m.Lookup != "":
 			answer.Found = h.find(m.Lookup)
+		case m.Reverse.IsValid():
+			answer.Name, answer.Done = h.nameOf(m.Reverse)
 		case m.Retire:
 			answer = h.retire()
 		}
@@ -418,7 +420,7 @@ func (h *helper) tryRetire() message {
 	return message{Done: true}
 }
 
-// find looks a name up for a container of another network that is on this one too.
+// find looks a name up on this network.
 func (h *helper) find(name string) []netip.Addr {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -428,18 +430,12 @@ func (h *helper) find(name string) []netip.Addr {
 // Addresses implements dns.Names: first this network, then the others that the
 // container is on.
 func (h *helper) Addresses(from netip.Addr, name string) ([]netip.Addr, bool) {
-	h.mu.Lock()
-	list := h.table.names[name]
-	var others []string
-	if e := h.table.byAddress[from]; e != nil {
-		others = e.request.Others
-	}
-	h.mu.Unlock()
-	for _, other := range others {
+	list := h.find(name)
+	for _, other := range h.others(from) {
 		if len(list) > 0 {
 			break
 		}
-		list = h.askOther(other, name)
+		list = h.askOther(other, message{Lookup: name}).Found
 	}
 	if len(list) < 2 {
 		return list, len(list) > 0
@@ -449,32 +445,53 @@ func (h *helper) Addresses(from netip.Addr, name string) ([]netip.Addr, bool) {
 	return list, true
 }
 
-// askOther asks the helper of another network for a name. A name that it does not
-// know, or no helper: nothing.
-func (h *helper) askOther(network, name string) []netip.Addr {
+// askOther asks the helper of another network. One that is not there answers nothing.
+func (h *helper) askOther(network string, question message) (answer message) {
 	if CheckName(network) != nil {
-		return nil
+		return answer
 	}
 	c, err := dial(filepath.Join(filepath.Dir(h.dir), network))
 	if err != nil {
-		return nil
+		return answer
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
-	answer, err := c.ask(message{Lookup: name})
-	if err != nil {
-		return nil
+	if answer, err = c.ask(question); err != nil {
+		return message{}
 	}
-	return answer.Found
+	return answer
 }
 
-// Name implements dns.Names.
-func (h *helper) Name(_, address netip.Addr) (string, bool) {
+// others are the further networks of the container that asks.
+func (h *helper) others(from netip.Addr) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.table.byAddress[from]; e != nil {
+		return e.request.Others
+	}
+	return nil
+}
+
+// Name implements dns.Names, over the same networks.
+func (h *helper) Name(from, address netip.Addr) (name string, own bool) {
+	if name, own = h.nameOf(address); own {
+		return name, own
+	}
+	for _, other := range h.others(from) {
+		if answer := h.askOther(other, message{Reverse: address}); answer.Done {
+			return answer.Name, true
+		}
+	}
+	return "", false
+}
+
+// nameOf is the name behind an address of this network; own: it is one of those.
+func (h *helper) nameOf(address netip.Addr) (name string, own bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e := h.table.byAddress[address]; e != nil {
 		return e.request.Name + "." + h.config.Name, true
 	}
-	_, own := h.config.Find(address)
+	_, own = h.config.Find(address)
 	return "", own
 }

@@ -113,8 +113,9 @@ func TestWrite(t *testing.T) {
 		}
 	}
 	before, _ := os.Stat(filepath.Join(dir, "hosts"))
+	was := f
 	f.Hosts = []byte("longer\n")
-	if err := f.Update(dir); err != nil {
+	if err := f.Update(dir, was); err != nil {
 		t.Fatal(err)
 	}
 	after, _ := os.Stat(filepath.Join(dir, "hosts"))
@@ -127,6 +128,32 @@ func TestWrite(t *testing.T) {
 	}
 	if m := Mounts(dir, true); len(m) != 3 || m[0].Destination != "/etc/hosts" || m[0].Source != filepath.Join(dir, "hosts") {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestUpdate: what the container wrote itself stays.
+func TestUpdate(t *testing.T) {
+	for _, c := range []struct{ name, file, now, want string }{
+		{"hosts, as given", "hosts", "a\nb\n", "a\nc\n"},
+		{"hosts with a line of its own", "hosts", "a\nown line\nb\nlast", "a\nc\nown line\nlast\n"},
+		{"hosts, emptied", "hosts", "", "a\nc\n"},
+		{"resolv.conf, as given", "resolv.conf", "nameserver 1\n", "nameserver 2\n"},
+		{"resolv.conf of its own", "resolv.conf", "nameserver 9\n", "nameserver 9\n"},
+	} {
+		dir := t.TempDir()
+		was := Files{Hosts: []byte("a\nb\n"), ResolvConf: []byte("nameserver 1\n")}
+		if err := was.Write(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.now), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := (Files{Hosts: []byte("a\nc\n"), ResolvConf: []byte("nameserver 2\n")}).Update(dir, was); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := os.ReadFile(filepath.Join(dir, c.file)); string(got) != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 

@@ -67,12 +67,23 @@ func (f Files) Write(dir string) error {
 	return nil
 }
 
-// Update rewrites the files in place where their contents differ: a running
-// container has these very inodes mounted.
-func (f Files) Update(dir string) error {
+// Update changes the files of a running container, which has these very inodes
+// mounted, from what it was given last. What it wrote itself stays, as with docker:
+// further lines of hosts, and the whole of a resolv.conf or hostname that it changed.
+func (f Files) Update(dir string, was Files) error {
+	before := was.all()
 	for name, content := range f.all() {
 		path := filepath.Join(dir, name)
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+		now, err := readBounded(path)
+		if err != nil {
+			return fmt.Errorf("update %s: %w", name, err)
+		}
+		if name == "hosts" {
+			content = carryOver(now, before[name], content)
+		} else if !bytes.Equal(now, before[name]) {
+			continue
+		}
+		if bytes.Equal(now, content) {
 			continue
 		}
 		if err := os.WriteFile(path, content, 0o644); err != nil {
@@ -80,6 +91,21 @@ func (f Files) Update(dir string) error {
 		}
 	}
 	return nil
+}
+
+// carryOver adds to the new content the lines that were not in the old one.
+func carryOver(now, before, after []byte) []byte {
+	given := map[string]bool{}
+	for line := range bytes.Lines(before) {
+		given[string(bytes.TrimSpace(line))] = true
+	}
+	out := bytes.Clone(after)
+	for line := range bytes.Lines(now) {
+		if text := bytes.TrimSpace(line); !given[string(text)] {
+			out = append(append(out, text...), '\n')
+		}
+	}
+	return out
 }
 
 func (f Files) all() map[string][]byte {
