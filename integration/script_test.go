@@ -123,6 +123,7 @@ func (s script) Run(name string, f func(testscript.T)) {
 				removeTree(work)
 			}
 		}()
+		patience := patience()
 		watchdog := time.AfterFunc(patience, func() {
 			t.Errorf("not done after %s, ended: %s", patience, strings.Join(descendants(), "; "))
 			endLeftovers()
@@ -132,8 +133,12 @@ func (s script) Run(name string, f func(testscript.T)) {
 	})
 }
 
-// patience with one script; the slowest needs a fifth of it.
-const patience = 4 * time.Minute
+// patience with one script: the slowest needs a fifth of four minutes. A long run
+// of the races takes what was asked for, a few times over.
+func patience() time.Duration {
+	races, _ := strconv.Atoi(os.Getenv("BRYO_ATTACK_SECONDS"))
+	return 4*time.Minute + time.Duration(races)*10*time.Second
+}
 
 func condition(name string) (bool, error) {
 	switch name {

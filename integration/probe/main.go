@@ -24,7 +24,7 @@ func main() {
 		"spew": spew, "cat": cat, "size": size, "signals": signals, "calls": calls, "sockets": sockets, "limits": limits,
 		"mounts": mounts, "hello": hello, "host-address": hostAddress, "echo": serveEcho, "ask": ask, "names": names, "threads": threads,
 		"polled": polled, "crowded": crowded, "inherit": inherit, "datagrams": datagrams, "race": race, "swap": swap, "secret": secret, "options": options, "local": local, "full": full, "impatient": impatient,
-		"sweep": sweep, "call": call, "foreign": foreign, "exes": exes, "seize": seize, "shm": shm, "ioctls": ioctls,
+		"sweep": sweep, "call": call, "foreign": foreign, "exes": exes, "seize": seize, "loot": loot, "shm": shm, "ioctls": ioctls,
 		"dial": dial, "talk": talk, "peer": peer, "ping": ping, "resolve": resolve, "connects": connects,
 		"nameserver": nameServer, "question": question, "asks": asks, "flood": flood, "advertise": advertise,
 	}
