@@ -154,7 +154,7 @@ func (s *supervisor) execSpec(e Exec) (*specs.Spec, error) {
 		config.Host.Privileged = true
 	}
 	other := &supervisor{start: s.start, config: &config}
-	return other.spec(&tree{root: s.tree.root, user: who})
+	return other.spec(&tree{root: s.tree.root, jail: s.tree.jail, user: who})
 }
 
 // mergeEnv lets later entries of the same name win.

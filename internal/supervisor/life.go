@@ -41,6 +41,7 @@ type supervisor struct {
 	stopped bool // by the user: no restart
 	health  *monitor
 
+	early     early
 	tree      *tree        // mounted once, for all restarts
 	group     cgroup.Group // the container's own, if it has one
 	wires     wires
@@ -146,12 +147,12 @@ func (s *supervisor) launch(first *client) error {
 			return err
 		}
 	}
-	s.mountRun()
-	placed := s.findPlace()
 	if err := s.openPorts(); err != nil {
 		return err
 	}
 	s.beginWiring()
+	s.mountRun()
+	placed := s.findPlace()
 	var err error
 	if s.tree, err = s.mountTree(); err != nil {
 		return err
@@ -230,6 +231,9 @@ const remainsTime = 5 * time.Second
 // startProgram runs the container's program in a new sandbox on the mounted tree.
 func (s *supervisor) startProgram(first *client, size *Size) error {
 	if err := s.awaitWiring(); err != nil {
+		return err
+	}
+	if err := s.fillJail(s.tree); err != nil {
 		return err
 	}
 	spec, err := s.spec(s.tree)

@@ -27,7 +27,7 @@ func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 	}
 	spec := &specs.Spec{
 		Version:    specs.Version,
-		Root:       &specs.Root{Path: t.root, Readonly: c.Host.ReadOnly},
+		Root:       &specs.Root{Path: t.jail, Readonly: c.Host.ReadOnly},
 		Hostname:   hostname(c),
 		Domainname: c.Host.Domainname,
 		Mounts:     t.mounts,

@@ -43,6 +43,9 @@ func Main() int {
 		if err = takeStdio(m.Start, files); err == nil {
 			err = s.enlist()
 		}
+		if err == nil {
+			s.prepareEarly()
+		}
 	} else if len(files) > 0 {
 		s.peer = files[0]
 	}

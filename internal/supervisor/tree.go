@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
@@ -20,47 +21,94 @@ import (
 	"bryo/sandbox/userns"
 )
 
-// Mount points and folders in the container's directory.
+// Folders in the container's directory, and mount points in its run directory.
 const (
+	runDir  = "run"
+	etcDir  = "etc"
+	copyDir = "root" // the image's files where there is no overlay
+
 	rootDir  = "root"
+	jailDir  = "jail"
 	devDir   = "dev"
 	stageDir = "stage"
-	runDir   = "run"
-	etcDir   = "etc"
 )
 
 // tree is the container's file system, mounted and resolved.
 type tree struct {
-	root   string
+	root string
+	user user.User
+	// What libcontainer gets: root, or a copy of its mount that has the files of /etc on
+	// it already, and what is left to be mounted.
+	jail   string
 	mounts []specs.Mount
-	user   user.User
+
+	standard, files, own []specs.Mount
 }
 
 // mountTree mounts the container's root and prepares all that goes below it, in
 // this process's mount namespace: it is gone with the process.
 func (s *supervisor) mountTree() (*tree, error) {
-	t := &tree{root: filepath.Join(s.dir(), rootDir)}
-	var dev string
-	var files []specs.Mount
+	t := &tree{root: filepath.Join(s.runDir(), rootDir)}
 	var beside errgroup.Group // none of these looks at the root
-	beside.Go(func() (err error) { dev, err = s.prepareDev(); return err })
-	beside.Go(func() (err error) { files, err = s.etcFiles(); return err })
+	beside.Go(func() (err error) { t.standard, err = s.prepareStandard(); return err })
+	beside.Go(func() (err error) { t.files, err = s.etcFiles(); return err })
 	err := s.fillRoot(t)
 	if err := cmp.Or(err, beside.Wait()); err != nil {
 		return nil, err
 	}
-	own, err := s.stage(t)
-	if err != nil {
+	t.files = withoutTargets(t.files, s.config.Host.Mounts)
+	t.own, err = s.stage(t)
+	return t, err
+}
+
+// fillJail mounts the files of /etc where libcontainer would: for each of its mounts
+// it takes twenty system calls, one after the other, in a start's longest chain. Once
+// for each start, as they are new files then.
+func (s *supervisor) fillJail(t *tree) error {
+	t.jail = t.root
+	files := t.files
+	// The places of a user namespace below ours are its own business.
+	if s.config.Host.KeepID == nil && !s.config.Host.ReadOnly {
+		jail := filepath.Join(s.runDir(), jailDir)
+		_ = unix.Unmount(jail, unix.MNT_DETACH)
+		left, err := bindFiles(t.root, jail, files)
+		if err != nil {
+			return err
+		}
+		t.jail, files = jail, left
+	}
+	t.mounts = slices.Concat(t.standard, files, t.own)
+	return nil
+}
+
+// bindFiles makes jail the same tree as root with files mounted in it, and returns
+// those that need more than a file to be mounted on.
+func bindFiles(root, jail string, files []specs.Mount) (left []specs.Mount, err error) {
+	if err := os.MkdirAll(jail, 0o755); err != nil {
 		return nil, err
 	}
-	t.mounts = append(s.standardMounts(dev), withoutTargets(files, s.config.Host.Mounts)...)
-	t.mounts = append(t.mounts, own...)
-	return t, nil
+	if err := unix.Mount(root, jail, "", unix.MS_BIND, ""); err != nil {
+		return nil, fmt.Errorf("mount container root: %w", err)
+	}
+	fd, err := unix.Open(jail, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open container root: %w", err)
+	}
+	defer unix.Close(fd)
+	for _, m := range files {
+		err := mount.BindFile(fd, m.Source, m.Destination)
+		if errors.Is(err, mount.ErrNoPlace) {
+			left = append(left, m)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
 }
 
 // fillRoot mounts the image and finds the user in it.
 func (s *supervisor) fillRoot(t *tree) (err error) {
-	if err = s.mountRoot(t.root); err != nil {
+	if err = s.mountRoot(t); err != nil {
 		return err
 	}
 	if err = s.adaptImage(t.root); err != nil {
@@ -70,10 +118,14 @@ func (s *supervisor) fillRoot(t *tree) (err error) {
 	return err
 }
 
-// mountRun keeps libcontainer's record of the container off the disk. Nobody else
-// reads it, and it is of no use once this process is gone. A kernel that refuses the
-// mount keeps it on the disk.
+// mountRun keeps libcontainer's record of the container and the places to mount on
+// off the disk. Nobody else reads them, and they are of no use once this process is
+// gone. A kernel that refuses the mount keeps them on the disk.
 func (s *supervisor) mountRun() {
+	if s.early.run {
+		s.early.run = false
+		return
+	}
 	if os.MkdirAll(s.runDir(), 0o700) == nil {
 		_ = unix.Mount("bryo-run", s.runDir(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=700,size=4m")
 	}
@@ -81,15 +133,19 @@ func (s *supervisor) mountRun() {
 
 // mountRoot joins the image's layers and the container's own on top. Where the
 // kernel mounts no overlay for us, the same tree is made by copying.
-func (s *supervisor) mountRoot(root string) error {
+func (s *supervisor) mountRoot(t *tree) error {
 	dir, layers := s.dir(), s.config.Image.Layers
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	err := mount.Overlay(root, layers, upper, work, mount.OverlayOptions{Volatile: s.config.Host.Remove})
+	if early := s.early.take(); early != nil {
+		return early.Attach(t.root)
+	}
+	err := mount.Overlay(t.root, layers, upper, work, s.overlayOptions())
 	if !errors.Is(err, mount.ErrNoOverlay) {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "bryo: no overlay mounts here: copying the image's files instead (bryo doctor has the cure)")
-	return mount.CopyTree(root, layers)
+	t.root = filepath.Join(dir, copyDir)
+	return mount.CopyTree(t.root, layers)
 }
 
 func (s *supervisor) resolveUser(root string) (user.User, error) {
@@ -108,8 +164,31 @@ func mapped(ranges []userns.Range) (count uint32) {
 	return count
 }
 
+// prepareStandard mounts what can be mounted here of the standard mounts.
+func (s *supervisor) prepareStandard() ([]specs.Mount, error) {
+	dev, err := s.prepareDev()
+	if err != nil {
+		return nil, err
+	}
+	mounts := s.standardMounts(dev)
+	if s.config.Host.KeepID != nil || mount.Find(s.config.Host.Mounts, "/dev") != nil {
+		return mounts, nil
+	}
+	left := mounts[:0]
+	for _, m := range mounts {
+		if m.Type != "devpts" && m.Destination != "/dev/shm" || m.Type == "bind" {
+			left = append(left, m)
+			continue
+		}
+		if err := mount.Place(filepath.Join(dev, filepath.Base(m.Destination)), m); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
 func (s *supervisor) prepareDev() (string, error) {
-	dev := filepath.Join(s.dir(), devDir)
+	dev := filepath.Join(s.runDir(), devDir)
 	if err := os.MkdirAll(dev, 0o755); err != nil {
 		return "", err
 	}
@@ -149,7 +228,7 @@ func (s *supervisor) stage(t *tree) ([]specs.Mount, error) {
 	if len(s.config.Host.Mounts) == 0 {
 		return nil, nil
 	}
-	dir := filepath.Join(s.dir(), stageDir)
+	dir := filepath.Join(s.runDir(), stageDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}

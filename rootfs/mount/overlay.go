@@ -49,13 +49,64 @@ func Overlay(target string, lower []string, upper, work string, o OverlayOptions
 		return bindReadOnly(lower[0], target) // overlay wants two directories at least
 	}
 	l := layers{lower: lower, Volatile: o.Volatile, userXattr: inUserNamespace()}
+	made := false
 	if !o.ReadOnly {
-		if err := prepareUpper(lower[0], upper, work); err != nil {
+		l.upper, l.work = upper, work
+		var err error
+		if made, err = l.makeUpper(); err != nil {
 			return err
 		}
-		l.upper, l.work = upper, work
 	}
-	if err := l.mount(target); err != nil {
+	err := l.mount(target)
+	if err == nil && made {
+		err = adopt(target, lower[0])
+	}
+	if err != nil {
+		return fmt.Errorf("mount overlay on %s: %w", target, err)
+	}
+	return nil
+}
+
+// Detached is a writable overlay that is ready and mounted nowhere yet.
+type Detached struct {
+	fd   int
+	made bool // the upper directory is new
+	top  string
+}
+
+// Detach is the first part of Overlay. It may be called before the ids of the
+// caller's user namespace are mapped; Attach may not. After an error everything is as
+// before, and Overlay says why if it fails too.
+func Detach(lower []string, upper, work string, o OverlayOptions) (*Detached, error) {
+	if err := checkLayers(lower); err != nil {
+		return nil, err
+	}
+	l := layers{lower: lower, upper: upper, work: work, Volatile: o.Volatile, userXattr: inUserNamespace()}
+	made, err := l.makeUpper()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := l.detached()
+	if err != nil {
+		if made {
+			_ = os.Remove(upper) // the next one gives it its owner
+		}
+		return nil, err
+	}
+	return &Detached{fd, made, lower[0]}, nil
+}
+
+// Attach mounts it at target, which is made when missing, and ends its use.
+func (d *Detached) Attach(target string) error {
+	defer unix.Close(d.fd)
+	err := os.MkdirAll(target, 0o755)
+	if err == nil {
+		err = unix.MoveMount(d.fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	if err == nil && d.made {
+		err = adopt(target, d.top)
+	}
+	if err != nil {
 		return fmt.Errorf("mount overlay on %s: %w", target, err)
 	}
 	return nil
@@ -71,27 +122,38 @@ func checkLayers(lower []string) error {
 	return nil
 }
 
-// prepareUpper makes what is missing of the writable part.
-func prepareUpper(top, upper, work string) error {
-	if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+// makeUpper makes what is missing of the writable part, and says whether upper was.
+func (l *layers) makeUpper() (made bool, err error) {
+	if err := os.Mkdir(l.work, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return false, err
 	}
-	err := os.Mkdir(upper, 0o755)
+	err = os.Mkdir(l.upper, 0o755)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		return false, nil
 	}
-	if err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(top, &st); err != nil {
+	return err == nil, err
+}
+
+// adopt gives the root of a new overlay, mounted at target, owner and mode of its
+// topmost layer.
+func adopt(target, top string) error {
+	var want, have unix.Stat_t
+	if err := unix.Stat(top, &want); err != nil {
 		return fmt.Errorf("layer %s: %w", top, err)
 	}
-	// EINVAL: an owner outside the map; the caller's own is the best there is.
-	if err := unix.Chown(upper, int(st.Uid), int(st.Gid)); err != nil && err != unix.EINVAL {
-		return fmt.Errorf("chown %s: %w", upper, err)
+	if err := unix.Stat(target, &have); err != nil {
+		return err
 	}
-	return unix.Chmod(upper, st.Mode&0o7777)
+	if have.Uid != want.Uid || have.Gid != want.Gid {
+		// EINVAL: an owner outside the map; the caller's own is the best there is.
+		if err := unix.Chown(target, int(want.Uid), int(want.Gid)); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("chown: %w", err)
+		}
+	}
+	if have.Mode == want.Mode {
+		return nil
+	}
+	return unix.Chmod(target, want.Mode&0o7777)
 }
 
 // ForgetVolatile lets the upper directory that belongs to work be mounted again

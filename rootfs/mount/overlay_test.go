@@ -55,20 +55,27 @@ func TestOverlayLayers(t *testing.T) {
 		return
 	}
 	for _, n := range []int{1, 2, 130, 500} {
-		for _, old := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d layers, mount(2) %v", n, old), func(t *testing.T) {
+		for _, how := range []string{"fsmount", "fsmount in two steps", "mount(2)"} {
+			t.Run(fmt.Sprintf("%d layers, %s", n, how), func(t *testing.T) {
 				dir := t.TempDir()
 				lower := makeLayers(t, dir, n)
 				target := filepath.Join(dir, "root")
 				upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 				start := time.Now()
 				var err error
-				if old {
+				switch how {
+				case "mount(2)":
 					os.Mkdir(target, 0o755)
-					if err = prepareUpper(lower[0], upper, work); err == nil {
-						err = (&layers{lower: lower, upper: upper, work: work, userXattr: true}).mountOld(target)
+					l := &layers{lower: lower, upper: upper, work: work, userXattr: true}
+					if _, err = l.makeUpper(); err == nil {
+						err = l.mountOld(target)
 					}
-				} else {
+				case "fsmount in two steps":
+					var d *Detached
+					if d, err = Detach(lower, upper, work, OverlayOptions{}); err == nil {
+						err = d.Attach(target)
+					}
+				default:
 					err = Overlay(target, lower, upper, work, OverlayOptions{})
 				}
 				if err != nil {
@@ -143,24 +150,34 @@ func TestOverlayUpperLooksLikeImageRoot(t *testing.T) {
 	if !mounttest.Run(t) {
 		return
 	}
-	dir := t.TempDir()
-	lower := makeLayers(t, dir, 2)
-	if err := os.Chmod(lower[0], 0o711); err != nil {
-		t.Fatal(err)
-	}
-	if mounttest.Size() > 1 {
-		os.Chown(lower[0], 7, 8)
-	}
-	target := filepath.Join(dir, "root")
-	if err := Overlay(target, lower, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), OverlayOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	unmountAtEnd(t, target)
-	var root, layer unix.Stat_t
-	unix.Stat(target, &root)
-	unix.Stat(lower[0], &layer)
-	if root.Mode != layer.Mode || root.Uid != layer.Uid || root.Gid != layer.Gid {
-		t.Errorf("root is %o %d:%d, image root %o %d:%d", root.Mode, root.Uid, root.Gid, layer.Mode, layer.Uid, layer.Gid)
+	for _, early := range []bool{false, true} {
+		dir := t.TempDir()
+		lower := makeLayers(t, dir, 2)
+		if err := os.Chmod(lower[0], 0o711); err != nil {
+			t.Fatal(err)
+		}
+		if mounttest.Size() > 1 {
+			os.Chown(lower[0], 7, 8)
+		}
+		target, upper, work := filepath.Join(dir, "root"), filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+		if early {
+			d, err := Detach(lower, upper, work, OverlayOptions{})
+			if err != nil {
+				t.Skipf("no detached mounts: %v", err)
+			}
+			if err := d.Attach(target); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := Overlay(target, lower, upper, work, OverlayOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		unmountAtEnd(t, target)
+		var root, layer unix.Stat_t
+		unix.Stat(target, &root)
+		unix.Stat(lower[0], &layer)
+		if root.Mode != layer.Mode || root.Uid != layer.Uid || root.Gid != layer.Gid {
+			t.Errorf("early %v: root is %o %d:%d, image root %o %d:%d", early, root.Mode, root.Uid, root.Gid, layer.Mode, layer.Uid, layer.Gid)
+		}
 	}
 }
 
