@@ -35,7 +35,7 @@ type CheckOptions struct {
 }
 
 // Check compares what the data root says with what is true: states of containers,
-// names, processes, mounts, files, volumes, on request layers. Without Repair it
+// names, processes, mounts, files, volumes, networks, on request layers. Without Repair it
 // changes nothing but what every start sweeps too: --rm containers whose makers were
 // killed. With it, only what cannot be data of the user.
 func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
@@ -52,6 +52,7 @@ func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
 	var found []Finding
 	for _, look := range []func() ([]Finding, error){
 		e.checkContainers, e.checkNames, e.checkMarkers, e.checkProcesses, e.checkMounts, e.checkVolumes,
+		e.checkNetworks,
 	} {
 		more, err := look()
 		if err != nil {

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -13,9 +15,22 @@ import (
 	"bryo/internal/state"
 )
 
+// endingTime is how long what ends at this moment may take: the processes of a killed
+// container, and a supervisor that removes its own.
+const endingTime = 300 * time.Millisecond
+
 // checkProcesses finds processes that live on the mounts of a container whose
-// supervisor is gone.
-func (e *Engine) checkProcesses() (found []Finding, err error) {
+// supervisor is gone, and do so a moment later still.
+func (e *Engine) checkProcesses() ([]Finding, error) {
+	found, err := e.strays()
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	time.Sleep(endingTime)
+	return e.strays()
+}
+
+func (e *Engine) strays() (found []Finding, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -34,16 +49,25 @@ func (e *Engine) checkProcesses() (found []Finding, err error) {
 		command, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "comm"))
 		found = append(found, Finding{
 			Object: fmt.Sprintf("process %d (%s)", pid, strings.TrimSpace(string(command))), What: "of container " + id[:12] + ", which does not run",
-			Cure: "kill it",
-			repair: func() error {
-				if err := ref.Kill(unix.SIGKILL); err != nil && ref.Alive() {
-					return err
-				}
-				return nil
-			},
+			Cure:   "kill it",
+			repair: func() error { return killNow(ref) },
 		})
 	}
 	return found, nil
+}
+
+// killNow kills a process and waits until it is gone, with what it held.
+func killNow(ref linux.ProcessRef) error {
+	err := ref.Kill(unix.SIGKILL)
+	for end := time.Now().Add(2 * time.Second); ref.Alive(); time.Sleep(time.Millisecond) {
+		switch {
+		case err != nil:
+			return err
+		case time.Now().After(end):
+			return errors.New("it does not end")
+		}
+	}
+	return nil
 }
 
 // location is where a data root lies: its name, and its place in its file system in

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +74,8 @@ func start(dir string) error {
 	return cmd.Process.Release()
 }
 
+var errHangs = errors.New("has a helper that does not answer: bryo system check --repair ends it")
+
 // retire ends the helper of a network that nobody is attached to. The caller holds
 // the start lock.
 func retire(dir string) error {
@@ -84,9 +87,13 @@ func retire(dir string) error {
 		return err
 	}
 	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(2 * retireTime))
 	_, err = c.ask(message{Retire: true})
-	if errors.Is(err, unix.ECONNRESET) {
+	switch {
+	case errors.Is(err, unix.ECONNRESET):
 		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errHangs
 	}
 	return err
 }

@@ -102,8 +102,10 @@ __attribute__((constructor)) static void bryo_keep(int argc, char **argv)
 
 		if (pid < 0)
 			_exit(125);
-		if (pid == 0)
+		if (pid == 0) {
+			prctl(PR_SET_NAME, "bryo-network"); /* a later one would be called a keeper */
 			return; /* the helper: on to Go's main */
+		}
 		prctl(PR_SET_NAME, "bryo-keeper");
 		while (waitpid(pid, &status, 0) < 0)
 			if (errno != EINTR)
