@@ -59,7 +59,7 @@ func (e *Engine) strays() (found []Finding, err error) {
 // killNow kills a process and waits until it is gone, with what it held.
 func killNow(ref linux.ProcessRef) error {
 	err := ref.Kill(unix.SIGKILL)
-	for end := time.Now().Add(2 * time.Second); ref.Alive(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Second); ref.Alive() || threads(ref.PID) > 1; time.Sleep(time.Millisecond) {
 		switch {
 		case err != nil:
 			return err
@@ -68,6 +68,13 @@ func killNow(ref linux.ProcessRef) error {
 		}
 	}
 	return nil
+}
+
+// threads counts those of a process. The first one may have ended before the others,
+// which hold the descriptors still.
+func threads(pid int) int {
+	entries, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+	return len(entries)
 }
 
 // location is where a data root lies: its name, and its place in its file system in
