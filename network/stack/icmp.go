@@ -50,9 +50,10 @@ func (s *Stack) refuse(proto uint8, k key, local netip.Addr, r reason) {
 	s.quote(proto, k.remote, local, r, u[:])
 }
 
-// quote sends a "destination unreachable" from the gateway for a packet to
-// remote that began with the given transport header. It is made anew, not
-// copied: the packet itself is long gone.
+// quote sends a "destination unreachable" for a packet to remote that began with the
+// given transport header. It is made anew, not copied: the packet itself is long
+// gone. It comes from the gateway, or, as a router's kernel throws away what claims
+// to come from itself, from the host behind that.
 func (s *Stack) quote(proto uint8, remote, local netip.Addr, r reason, transport []byte) {
 	var m [8 + ip6Len + tcpLen]byte
 	ip := putIP(m[8:], local, remote, proto, len(transport))
@@ -62,7 +63,7 @@ func (s *Stack) quote(proto uint8, remote, local netip.Addr, r reason, transport
 	} else {
 		m[0], m[1] = 1, r.code6
 	}
-	s.sendICMP(s.gateway(local), local, m[:n])
+	s.sendICMP(s.standIn(local), local, m[:n])
 }
 
 // sendICMP fills in the checksum and sends a message.

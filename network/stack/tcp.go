@@ -178,9 +178,25 @@ func (s *Stack) accept(p *packet, k key, h *tcpHeader) {
 	case unix.EINPROGRESS:
 		s.conns[k] = c
 		s.dialing.push(&c.waiting)
+	case unix.EADDRNOTAVAIL:
+		c.rejected(unnumbered(to))
 	default:
 		c.rejected(errno)
 	}
+}
+
+// unnumbered tells why no address was to be had for a connection: the host has none
+// of that family (IPv6 is turned off), which is known at once, or all ports to that
+// destination are taken, in TIME_WAIT, which passes. A datagram has other ports.
+func unnumbered(to netip.AddrPort) unix.Errno {
+	fd, errno := datagramSocket(to, 0)
+	switch errno {
+	case 0:
+		unix.Close(fd)
+	case unix.EADDRNOTAVAIL:
+		return unix.ENETUNREACH
+	}
+	return unix.EADDRNOTAVAIL
 }
 
 // route finds where a connection to port of a goes; from is the container's
