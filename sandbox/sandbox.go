@@ -166,6 +166,9 @@ func convert(c Config) (*configs.Config, error) {
 // run starts the process of spec c in the container and waits for the report of
 // its last stage.
 func (s *Process) run(c Config) error {
+	if tooLong(c.Spec.Process) {
+		return &ExecError{Program: c.Spec.Process.Args[0], Err: unix.E2BIG}
+	}
 	report, status, err := statusPair(c.Filter)
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)

@@ -138,11 +138,17 @@ func (f *found) named(target string, fd int) {
 		f.add("whole procfs", target)
 	case fs.Type == unix.PROC_SUPER_MAGIC:
 		f.add("descriptor procfs")
-	case its.Dev == own.Dev:
-		f.add("descriptor of the root")
+	case its.Dev == own.Dev || visible(target, &its):
+		f.add("descriptor of the container")
 	default:
 		f.add("foreign descriptor", target, fs.Type)
 	}
+}
+
+// visible: the container has the same file by the same name, as /dev/null.
+func visible(target string, its *unix.Stat_t) bool {
+	var own unix.Stat_t
+	return unix.Stat(target, &own) == nil && own.Dev == its.Dev && own.Ino == its.Ino
 }
 
 // writable tries to change what must be sealed.

@@ -283,7 +283,13 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	if h.StopSignal == "" {
 		h.StopSignal = from.StopSignal
 	}
+	if err := checkStop(h.StopSignal); err != nil {
+		return err
+	}
 	h.Health = mergeHealth(from.Healthcheck, r.Health)
+	if err := h.Health.Check(); err != nil {
+		return err
+	}
 	flags := r.Mounts
 	for target := range from.Volumes {
 		flags.Image = append(flags.Image, target)
@@ -313,6 +319,16 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	}
 	h.Labels = labels
 	return nil
+}
+
+// checkStop refuses an image's STOPSIGNAL that is none: ignored, it would make stop
+// another thing than its author meant.
+func checkStop(name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := image.ParseSignal(name)
+	return err
 }
 
 // mergeHealth lets the command line's fields win; a check that is switched off or

@@ -102,6 +102,10 @@ type wireRun struct {
 	ArgsEscaped  bool
 }
 
+// maxVolumes of one image: each is a folder and a mount of a start. Real ones have a
+// handful.
+const maxVolumes = 128
+
 // ErrConfig is wrapped by every error of ParseConfig.
 var ErrConfig = errors.New("image configuration")
 
@@ -159,6 +163,9 @@ func (c *Config) check() error {
 				return fmt.Errorf("%.40q holds a NUL byte", value)
 			}
 		}
+	}
+	if len(c.Volumes) > maxVolumes {
+		return fmt.Errorf("%d volumes, more than the limit of %d", len(c.Volumes), maxVolumes)
 	}
 	for _, id := range c.DiffIDs {
 		if !IsDigest(id) {
