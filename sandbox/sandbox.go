@@ -169,6 +169,9 @@ func (s *Process) run(c Config) error {
 	if tooLong(c.Spec.Process) {
 		return &ExecError{Program: c.Spec.Process.Args[0], Err: unix.E2BIG}
 	}
+	// libcontainer's init does one thing after the other and limits itself to one
+	// processor, but only when its runtime has made threads for all: it is told before.
+	os.Setenv("GOMAXPROCS", "1")
 	report, status, err := statusPair(c.Filter)
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)
