@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxProfile bounds the size of a profile in bytes. Docker's default is 18 kB.
-const maxProfile = 1 << 20
+// MaxProfile bounds the size of a profile in bytes. Docker's default is 18 kB.
+const MaxProfile = 1 << 20
 
 // Parse reads a profile in Docker's JSON format, or the seccomp object of an
 // OCI runtime configuration, which is a subset. Errors are one line and name
@@ -20,8 +20,8 @@ const maxProfile = 1 << 20
 //
 // One key is ours: "firstMatch", see Profile.
 func Parse(text []byte) (*Profile, error) {
-	if len(text) > maxProfile {
-		return nil, fmt.Errorf("seccomp profile: %d bytes, the limit is %d", len(text), maxProfile)
+	if len(text) > MaxProfile {
+		return nil, fmt.Errorf("seccomp profile: %d bytes, the limit is %d", len(text), MaxProfile)
 	}
 	if err := checkShape(text); err != nil {
 		return nil, fmt.Errorf("seccomp profile: %w", err)

@@ -99,7 +99,7 @@ func TestParseRefuses(t *testing.T) {
 		{"object for a string", `{"defaultAction":{}}`, "defaultAction: an object does not belong here"},
 		{"list in a list", rule(`[[]]`), "syscalls[0]: a list does not belong here"},
 		{"deep lists", `{"flags":` + strings.Repeat("[", 100000), "flags[0]: a list does not belong here"},
-		{"too large", `{"defaultAction":"SCMP_ACT_ALLOW","comment":"` + strings.Repeat("x", maxProfile) + `"}`, "the limit is"},
+		{"too large", `{"defaultAction":"SCMP_ACT_ALLOW","comment":"` + strings.Repeat("x", MaxProfile) + `"}`, "the limit is"},
 		{"long name", `{"defaultAction":"` + strings.Repeat("x", 1000) + `"}`, "..."},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

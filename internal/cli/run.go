@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -399,7 +400,7 @@ func mountsOf(c *cli.Context, r *engine.RunRequest) error {
 		r.Host.Devices = append(r.Host.Devices, device)
 	}
 	if size := c.String("shm-size"); size != "" {
-		if r.Host.ShmSize, err = units.RAMInBytes(size); err != nil || r.Host.ShmSize <= 0 {
+		if r.Host.ShmSize, err = units.RAMInBytes(size); err != nil || r.Host.ShmSize < 0 {
 			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--shm-size\" flag: not a size", printable(size)))
 		}
 	}
@@ -486,6 +487,16 @@ func securityOf(c *cli.Context, r *engine.RunRequest) error {
 	return nil
 }
 
+// readProfile reads no more than a profile may have: the file may have no end.
+func readProfile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, seccomp.MaxProfile+1))
+}
+
 func securityOption(s *state.Security, key, value string, hasValue bool) error {
 	switch {
 	case key == "no-new-privileges":
@@ -497,7 +508,7 @@ func securityOption(s *state.Security, key, value string, hasValue bool) error {
 	case key == "seccomp" && (value == "unconfined" || value == "builtin"):
 		s.Seccomp = strings.TrimPrefix(value, "builtin")
 	case key == "seccomp" && hasValue:
-		profile, err := os.ReadFile(value)
+		profile, err := readProfile(value)
 		if err != nil {
 			return fmt.Errorf("opening seccomp profile (%s) failed: %w", value, errors.Unwrap(err))
 		}

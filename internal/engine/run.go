@@ -300,9 +300,13 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 		return err
 	}
 	for _, device := range h.Devices {
-		if !device.InDev() {
-			h.Mounts = append(h.Mounts, device.Mount())
+		if device.InDev() {
+			continue
 		}
+		if err := device.Check(); err != nil {
+			return err
+		}
+		h.Mounts = append(h.Mounts, device.Mount())
 	}
 	if h.Network == "" {
 		h.Network, h.Networks = state.NetworkDefault, []state.Network{{Name: state.NetworkDefault}}

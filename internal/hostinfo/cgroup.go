@@ -117,6 +117,9 @@ func (h *Host) cgroup(context.Context) Feature {
 	c := h.Cgroups()
 	f.Without = "containers run without limits; --memory, --cpus and --pids-limit are refused"
 	switch {
+	case !h.exists("sys/fs/cgroup"):
+		f.State, f.Detail, f.Without = Missing, "/sys/fs/cgroup is not there: no sysfs is mounted on /sys", "no container can run"
+		f.Cure = []string{"sudo mount -t sysfs sysfs /sys"}
 	case c.Mode == CgroupNone:
 		f.State, f.Detail = Missing, "no cgroup file system is mounted"
 	case c.Mode != CgroupV2:

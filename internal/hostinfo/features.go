@@ -73,6 +73,11 @@ var maskedProc = blocker{
 
 func (h *Host) procMount(ctx context.Context) Feature {
 	f := Feature{Name: "/proc", State: OK, Detail: "tried: mounted in a pid namespace", Doc: "docs/hosts.md#proc"}
+	if !h.exists("proc/self/status") {
+		f.State, f.Detail, f.Without = Missing, "no procfs is mounted there", "no container can run, and other lines of this table may be wrong"
+		f.Cure = []string{"sudo mount -t proc proc /proc"}
+		return f
+	}
 	err := h.tryInside(ctx, probeProc)
 	if err == nil {
 		return f

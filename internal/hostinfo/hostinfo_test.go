@@ -192,9 +192,26 @@ func TestBrokenHost(t *testing.T) {
 		{"hybrid", func(_ *Host, fs fstest.MapFS, _ *fakeKernel) {
 			fs["proc/self/mountinfo"] = &fstest.MapFile{Data: []byte("22 1 8:1 / / rw - ext4 x rw\n25 22 0:7 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw\n26 22 0:8 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n")}
 		}, "cgroup limits", Missing, "cgroup hybrid", "unified_cgroup_hierarchy=1"},
+		{"no sysfs", func(_ *Host, fs fstest.MapFS, _ *fakeKernel) {
+			for name := range fs {
+				if strings.HasPrefix(name, "sys/") {
+					delete(fs, name)
+				}
+			}
+		}, "cgroup limits", Missing, "no sysfs is mounted", "mount -t sysfs"},
+		{"no procfs", func(_ *Host, fs fstest.MapFS, _ *fakeKernel) { delete(fs, "proc/self/status") },
+			"/proc", Missing, "no procfs", "mount -t proc proc /proc"},
+		{"root of one id", func(h *Host, fs fstest.MapFS, _ *fakeKernel) {
+			h.User = User{"root", 0, 0}
+			fs["proc/self/status"] = &fstest.MapFile{Data: []byte("CapEff:\t000001ffffffffff\n")}
+			for _, kind := range []string{"uid", "gid"} {
+				fs["proc/self/"+kind+"_map"] = &fstest.MapFile{Data: []byte("0 1000 1\n")}
+			}
+		}, "subordinate ids", Missing, "one id only", "--map-auto"},
 		{"no cgroup", set("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 x rw\n"), "cgroup limits", Missing, "no cgroup", ""},
 		{"no session", func(_ *Host, fs fstest.MapFS, _ *fakeKernel) {
 			delete(fs, "sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/cgroup.controllers")
+			fs["sys/fs/cgroup/cgroup.procs"] = &fstest.MapFile{}
 		}, "cgroup limits", Missing, "nothing delegated to web", "enable-linger web"},
 		{"no bus", func(_ *Host, fs fstest.MapFS, _ *fakeKernel) { delete(fs, "run/user/1000/bus") },
 			"cgroup limits", Missing, "no session bus", "dbus-user-session"},

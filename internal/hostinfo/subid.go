@@ -319,8 +319,7 @@ func (h *Host) subordinateIDs(context.Context) Feature {
 		f.Detail = fmt.Sprintf("%d uids, %d gids", total(uids), total(gids))
 	}
 	if f.State == Missing && h.mayWriteMaps() {
-		f.State, f.Detail = OK, "not needed: root takes ids itself"
-		return f
+		return h.rootIDs(f)
 	}
 	if f.State == Missing {
 		f.Without = "containers get one id, the user's own (single-uid mode): package managers work, several users inside do not"
@@ -328,6 +327,19 @@ func (h *Host) subordinateIDs(context.Context) Feature {
 		return f
 	}
 	h.judgeRanges(&f, min(total(uids), total(gids)))
+	return f
+}
+
+// rootIDs: root needs no range of /etc/subuid, but ids there must be. Those of a user
+// namespace are set when it is made, by whoever made it.
+func (h *Host) rootIDs(f Feature) Feature {
+	if _, err := h.rootMap(); err != nil {
+		f.Detail = "this user namespace has one id only"
+		f.Without = "containers get one id, root's own (single-uid mode): package managers work, several users inside do not"
+		f.Cure = []string{"make the surrounding user namespace with more ids, as `unshare --map-root-user --map-auto` or `podman unshare` do"}
+		return f
+	}
+	f.State, f.Detail = OK, "not needed: root takes ids itself"
 	return f
 }
 

@@ -61,10 +61,27 @@ func Dev(target string, extra []Device) error {
 	}
 	for _, d := range extra {
 		if err := addDevice(dir, target, d); err != nil {
-			return fmt.Errorf("error gathering device information while adding custom device %q: %w", d.Host, err)
+			return d.refused(err)
 		}
 	}
 	return nil
+}
+
+// Check refuses what is no device node. Dev does that for those below /dev; elsewhere
+// a device is a bind mount, and would hand in any file or folder.
+func (d Device) Check() error {
+	var st unix.Stat_t
+	if err := unix.Stat(d.Host, &st); err != nil {
+		return d.refused(err)
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		return d.refused(errors.New("not a device node"))
+	}
+	return nil
+}
+
+func (d Device) refused(cause error) error {
+	return fmt.Errorf("error gathering device information while adding custom device %q: %w", d.Host, cause)
 }
 
 func fillDev(dir int, target string) error {
