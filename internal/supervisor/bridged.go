@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -77,8 +78,8 @@ func (s *supervisor) follow(name string) {
 	if err := s.updateEtc(); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 	}
-	if s.wires.attached[0].name != name {
-		return // ports lead to the first network
+	if s.wires.served != name {
+		return
 	}
 	s.ports.Pause()
 	if err := s.servePorts(); err != nil {
@@ -148,6 +149,18 @@ func (w *wires) routeVia(list []state.Network) string {
 		return ""
 	}
 	return list[best].Name
+}
+
+// wayOut is the network that leads out, where published ports come in; the first if
+// none does.
+func (w *wires) wayOut(list []state.Network) attachment {
+	name := w.routeVia(list)
+	for _, a := range w.attached {
+		if a.name == name {
+			return a
+		}
+	}
+	return w.attached[0]
 }
 
 // survey looks at the networks of a list before a route is chosen.
@@ -245,7 +258,7 @@ func (s *supervisor) rewire(to *state.Config) error {
 	s.config = to
 	s.mu.Unlock()
 	s.change(func(st *state.Status) { st.Networks = s.wires.endpoints() })
-	return s.updateEtc()
+	return errors.Join(s.updateEtc(), s.movePorts())
 }
 
 func sameNetworks(a, b []state.Network) bool {

@@ -31,6 +31,8 @@ type wires struct {
 	// Of the container's list of networks, see survey.
 	defined    map[string]*bridge.Config
 	hasDefault bool // the default network has eth0
+
+	served string // the network that published ports lead to
 }
 
 // attachment is the namespace on one network.
@@ -138,6 +140,9 @@ func (s *supervisor) attach(w *wires, namespace *os.File) error {
 				return err
 			}
 		}
+	}
+	if s.enclosed() {
+		w.warning = "published ports are discarded: the container is on internal networks only"
 	}
 	if len(w.attached) == 0 { // made before networks had names
 		a, err := attachTo(state.Network{Name: state.NetworkNone}, namespace)
@@ -279,7 +284,7 @@ func (s *supervisor) unwire() {
 // done for it.
 func (s *supervisor) openPorts() error {
 	h := s.config.Host
-	if h.Network == state.NetworkHost || h.Network == state.NetworkNone {
+	if h.Network == state.NetworkHost || h.Network == state.NetworkNone || s.enclosed() {
 		return nil
 	}
 	open := port.Open
@@ -291,6 +296,49 @@ func (s *supervisor) openPorts() error {
 	s.ports = ports
 	s.mu.Unlock()
 	return err
+}
+
+// enclosed: all networks of the container are internal. Nothing leads to its ports
+// then, as with docker.
+func (s *supervisor) enclosed() bool {
+	list := s.config.Host.Networks
+	if len(s.config.Host.Publish) == 0 {
+		return false // nobody asks
+	}
+	for _, n := range list {
+		if !n.Defined() {
+			return false
+		}
+		if c, err := bridge.NewStore(s.start.Root).Load(n.Name); err != nil || !c.Internal {
+			return false
+		}
+	}
+	return len(list) > 0
+}
+
+// movePorts brings the published ports to the network that leads out now. Without
+// one they are closed: who connects is refused.
+func (s *supervisor) movePorts() error {
+	if len(s.config.Host.Publish) == 0 || s.bypassing() != 0 {
+		return nil
+	}
+	if len(s.wires.attached) == 0 || s.enclosed() {
+		s.ports.Close()
+		s.change(func(st *state.Status) { st.Ports = nil })
+		return nil
+	}
+	switch {
+	case len(s.ports.Mappings()) == 0:
+		if err := s.openPorts(); err != nil {
+			return err
+		}
+		s.change(func(st *state.Status) { st.Ports = s.ports.Mappings() })
+	case s.wires.wayOut(s.config.Host.Networks).name == s.wires.served:
+		return nil
+	default:
+		s.ports.Pause()
+	}
+	return s.servePorts()
 }
 
 // freePorts lets the published ports go at once, before anyone hears of the end.
@@ -307,18 +355,19 @@ func (s *supervisor) servePorts() error {
 	if len(w.attached) == 0 {
 		return nil
 	}
-	first := w.attached[0]
+	way := w.wayOut(s.config.Host.Networks)
+	w.served = way.name
 	t := port.Target{
-		Namespace: w.namespace, Gateways: first.Gateways(),
+		Namespace: w.namespace, Gateways: way.Gateways(),
 		Enter: func(fn func() error) error { return network.OnNamespace(int(w.namespace.Fd()), fn) },
 	}
-	for _, p := range first.Addresses() {
+	for _, p := range way.Addresses() {
 		t.Addresses = append(t.Addresses, p.Addr())
 	}
-	if inlet, ok := first.Attachment.(network.Datagrams); ok {
+	if inlet, ok := way.Attachment.(network.Datagrams); ok {
 		t.Datagrams = func(fd int, n uint16) (func(), error) { return inlet.Datagrams(fd, t.Addresses, n) }
 	}
-	if inlet, ok := first.Attachment.(network.Inlet); ok {
+	if inlet, ok := way.Attachment.(network.Inlet); ok {
 		t.Inbound = inlet.Inbound
 	}
 	return s.ports.Serve(t)
