@@ -35,8 +35,9 @@ func enterWorld(args []string) error {
 	return cmd.Run()
 }
 
-// buildHost gives the playing host an uplink, the target addresses
-// and a large port range, so that TIME_WAIT does not bound the rate.
+// buildHost gives the playing host an uplink, the target addresses (all of
+// target4's network, see rate) and a large port range, so that TIME_WAIT does not
+// bound the rate.
 func buildHost() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -63,7 +64,7 @@ func buildHost() error {
 	for _, a := range []struct {
 		link netlink.Link
 		cidr string
-	}{{lo, target4 + "/32"}, {lo, target6 + "/128"}, {uplink, "10.77.0.1/24"}, {uplink, "fd77::1/64"}} {
+	}{{lo, target4 + "/24"}, {lo, target6 + "/128"}, {uplink, "10.77.0.1/24"}, {uplink, "fd77::1/64"}} {
 		addr, err := netlink.ParseAddr(a.cidr)
 		if err != nil {
 			return err

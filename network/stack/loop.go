@@ -24,6 +24,7 @@ type loop struct {
 	timers  timers
 	now     instant
 	again   []source // have more to do in the next turn
+	lively  bool     // the last event came soon
 
 	wake int // eventfd
 	mu   sync.Mutex
@@ -94,7 +95,6 @@ func (l *loop) turn(events []unix.EpollEvent) error {
 	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("wait for events: %w", err)
 	}
-	l.now = monotonic()
 	more := l.again
 	l.again = nil
 	for _, s := range more {
@@ -117,18 +117,53 @@ func (l *loop) turn(events []unix.EpollEvent) error {
 const brief = 1
 
 func (l *loop) wait(events []unix.EpollEvent, patience int) (int, error) {
+	began := monotonic()
+	n, err := l.sleep(events, patience, began)
+	l.now = monotonic()
+	l.lively = l.now-began < soon
+	return n, err
+}
+
+// While the answers come soon the loop asks for the next event for a moment
+// before it sleeps: to be woken up on an idle processor takes longer than all
+// else that a packet costs. A moment is what a thread on this host needs to
+// answer; where answers take longer than soon, nothing is asked in vain.
+const (
+	moment = 20_000 // ns
+	soon   = 60_000
+)
+
+func (l *loop) sleep(events []unix.EpollEvent, patience int, began instant) (int, error) {
+	for l.lively && patience != 0 {
+		if n, errno := l.poll(events, 0); n != 0 || errno != 0 {
+			return n, asError(errno)
+		}
+		if monotonic()-began > moment {
+			break
+		}
+	}
 	first := patience
 	if patience < 0 || patience > brief {
 		first = brief
 	}
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(first), 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	if n != 0 || first == patience {
-		return int(n), nil
+	n, errno := l.poll(events, first)
+	if n != 0 || errno != 0 || first == patience {
+		return n, asError(errno)
 	}
 	return unix.EpollWait(l.epoll, events, patience)
+}
+
+func (l *loop) poll(events []unix.EpollEvent, patience int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(patience), 0, 0)
+	return taken(n, errno)
+}
+
+// asError: 0 is no error, but as an error it would not be nil.
+func asError(errno unix.Errno) error {
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // patience is how long the loop may wait, in milliseconds.

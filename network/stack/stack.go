@@ -54,6 +54,7 @@ type Stack struct {
 	conns   map[key]*conn
 	dialing queue // oldest first
 	acks    []*conn
+	leaving []*conn // have got the container's FIN in this turn
 	chunks  chunks
 	flows   *table
 	echoes  *table
@@ -183,6 +184,7 @@ func (s *Stack) run() {
 			return
 		}
 		s.acknowledge()
+		s.part()
 	}
 }
 
@@ -234,7 +236,7 @@ type inbound struct {
 func (in *inbound) ready(uint32) {
 	s := in.s
 	want := in.burst
-	for i := range want {
+	for i := 0; i < want || i == want && len(s.leaving) > 0; i++ {
 		n, err := s.dev.read(s.in[:])
 		switch err {
 		case nil:

@@ -172,12 +172,14 @@ func (s *Stack) accept(p *packet, k key, h *tcpHeader) {
 	c.timer.owner, c.waiting.conn = c, c
 	c.synchronize(h)
 	switch errno := c.dial(to); errno {
-	case 0: // a destination on this host
+	case 0: // a destination on this host, or nearby
 		s.conns[k] = c
 		c.connected(unix.EPOLLOUT)
-	case unix.EINPROGRESS:
+		c.attend() // the container has its answer meanwhile
+	case unix.EALREADY:
 		s.conns[k] = c
 		s.dialing.push(&c.waiting)
+		c.attend()
 	case unix.EADDRNOTAVAIL:
 		c.rejected(unnumbered(to))
 	default:
@@ -237,7 +239,9 @@ func (s *Stack) mss(local netip.Addr) int {
 	return s.cfg.MTU - ip6Len - tcpLen
 }
 
-// dial starts to connect the host socket.
+// dial starts to connect the host socket; EALREADY: it takes its time. A
+// destination on this host is connected when connect(2) returns, although that
+// says EINPROGRESS: asking again is cheaper than a turn of the loop.
 func (c *conn) dial(to netip.AddrPort) unix.Errno {
 	domain := unix.AF_INET6
 	if to.Addr().Is4() {
@@ -247,18 +251,25 @@ func (c *conn) dial(to netip.AddrPort) unix.Errno {
 	if err != nil {
 		return err.(unix.Errno)
 	}
-	tune(fd)
-	errno, _ := unix.Connect(fd, sockaddr(to)).(unix.Errno)
-	if errno != 0 && errno != unix.EINPROGRESS {
+	sa := sockaddr(to)
+	errno, _ := unix.Connect(fd, sa).(unix.Errno)
+	if errno == unix.EINPROGRESS {
+		errno, _ = unix.Connect(fd, sa).(unix.Errno)
+	}
+	if errno != 0 && errno != unix.EALREADY {
 		unix.Close(fd)
 		return errno
 	}
-	if err := c.s.watch(fd, c, watchAll); err != nil {
-		unix.Close(fd)
-		return unix.ENOBUFS
-	}
 	c.fd = fd
 	return errno
+}
+
+// attend prepares a dialed socket for what follows.
+func (c *conn) attend() {
+	tune(c.fd)
+	if c.s.watch(c.fd, c, watchAll) != nil {
+		c.abort()
+	}
 }
 
 // tune prepares a host socket: the container's kernel has already decided

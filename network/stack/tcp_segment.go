@@ -225,9 +225,22 @@ func (c *conn) drain() {
 func (c *conn) goodbye() {
 	if c.fin && c.backlog.size == 0 && !c.shut {
 		c.shut = true
-		unix.Shutdown(c.fd, unix.SHUT_WR)
+		c.s.leaving = append(c.s.leaving, c)
 		c.finish()
 	}
+}
+
+// part tells the host of the container's FINs, at the end of the turn: the
+// program that closed one connection may be about to open the next, whose
+// SYN goes first.
+func (s *Stack) part() {
+	for i, c := range s.leaving {
+		s.leaving[i] = nil
+		if c.fd >= 0 {
+			unix.Shutdown(c.fd, unix.SHUT_WR)
+		}
+	}
+	s.leaving = s.leaving[:0]
 }
 
 // finish closes a connection that both sides have ended.
