@@ -4,9 +4,15 @@
 package main
 
 import (
+	"io"
+	"log"
 	"os"
 
 	"bryo/internal/images/server"
 )
 
-func main() { os.Exit(server.Main()) }
+func main() {
+	// net/http logs what a strange server does. Errors are returned, and said once.
+	log.SetOutput(io.Discard)
+	os.Exit(server.Main())
+}
