@@ -64,8 +64,12 @@ func (s *Set) Serve(t Target) error {
 			continue // the others are none the worse
 		}
 		if err := now.begin(l, t); err != nil {
-			s.pause()
-			return fmt.Errorf("publish %s/%s: %w", l.mapping.Host(), l.mapping.Protocol, err)
+			err = fmt.Errorf("publish %s/%s: %w", l.mapping.Host(), l.mapping.Protocol, err)
+			if l.mapping.Protocol != UDP {
+				s.pause()
+				return err
+			}
+			refused = err
 		}
 	}
 	return refused
