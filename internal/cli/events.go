@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"errors"
-	"os/signal"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -41,7 +40,7 @@ func showEvents(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := untilSignal(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	out := bufio.NewWriter(stdout(c))
 	err = events.Read(ctx, e.Root, o, func(event *events.Event) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -51,7 +50,7 @@ func readLogs(c *cli.Context, e *engine.Engine, container *engine.Container, opt
 	}
 	options.Keep = container.Host.Log.Kept()
 	options.Alive = func() bool { return container.Status.Supervisor.Alive() }
-	ctx, stop := signal.NotifyContext(c.Context, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := untilSignal(c.Context, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	printer := &logs.Printer{Out: stdout(c), Err: os.Stderr, Timestamps: c.Bool("timestamps"), Details: c.Bool("details")}
 	summary, err := logs.Read(ctx, e.LogDir(container), options, printer)

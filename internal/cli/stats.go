@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"sync"
 	"time"
@@ -55,7 +54,7 @@ func stats(c *cli.Context) error {
 		return err
 	}
 	watch := &watcher{engine: e, all: c.Bool("all"), whole: c.Bool("no-trunc"), keys: c.Args().Slice(), last: map[string]engine.Usage{}}
-	ctx, stop := signal.NotifyContext(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := untilSignal(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	layout := statsLayout()
 	redraw := isTTY(os.Stdout) && !c.Bool("no-stream")

@@ -155,7 +155,10 @@ func (c *session) attach(a Attach, files []*os.File) error {
 		return errNotRunning
 	}
 	joined := clientOf(a, files)
-	joined.gone = func() { c.control.Close() }
+	joined.gone = func(err error) {
+		_ = c.control.Send(Message{Failed: &Failed{Message: "output: " + err.Error(), Code: 1}})
+		c.control.Close()
+	}
 	joined.decouple()
 	c.client, c.terminal = joined, a.Terminal
 	c.outputs.add(joined)

@@ -43,7 +43,7 @@ type pump struct {
 // client is who is attached: files of its own, any of them nil.
 type client struct {
 	stdin, stdout, stderr *os.File
-	gone                  func() // called when its output can no longer be written
+	gone                  func(error) // called when its output can no longer be written
 	// queue decouples a client that joined later: it never blocks the container.
 	queue chan chunk
 	mu    sync.Mutex // guards closing of the queue
@@ -70,7 +70,7 @@ func (c *client) decouple() {
 		defer close(c.idle)
 		for piece := range c.queue {
 			if _, err := piece.to.Write(piece.data); err != nil && c.gone != nil {
-				c.gone()
+				c.gone(err)
 			}
 		}
 	}()
@@ -405,7 +405,7 @@ func (o *outputs) write(stream string, data []byte) bool {
 		if err := c.write(to, data); err != nil {
 			o.remove(c)
 			if c.gone != nil {
-				c.gone()
+				c.gone(err)
 			}
 			continue
 		}
