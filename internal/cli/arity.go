@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -11,6 +13,50 @@ import (
 type arityError string
 
 func (e arityError) Error() string { return string(e) }
+
+// filterError: docker's client refuses a --filter that is not KEY=VALUE, as a wrong flag;
+// keys and values that mean nothing are the daemon's to refuse, with exit code 1.
+func filterError(err error) error {
+	if strings.HasPrefix(err.Error(), "invalid argument ") {
+		return usageError(err.Error())
+	}
+	return arityError(err.Error())
+}
+
+// flagError words a flag's bad value as docker does, with the flag's own spelling, not
+// the name that it has inside.
+func flagError(c *cli.Context, err error) error {
+	value, rest, found := strings.Cut(strings.TrimPrefix(err.Error(), "invalid boolean value "), " for -")
+	if !found {
+		value, rest, found = strings.Cut(strings.TrimPrefix(err.Error(), "invalid value "), " for flag -")
+	}
+	name, cause, _ := strings.Cut(rest, ": ")
+	if !found || value == err.Error() || c == nil || c.Command == nil {
+		return usageError(err.Error())
+	}
+	if cause == "parse error" {
+		cause = "invalid syntax"
+	}
+	return usageError(fmt.Sprintf("invalid argument %s for %q flag: %s", value, spelling(c.Command.Flags, name), cause))
+}
+
+// spelling is a flag as help shows it: -t, --timeout.
+func spelling(flags []cli.Flag, name string) string {
+	short, long := "", ""
+	for _, f := range flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		for _, n := range f.Names() {
+			if len(n) == 1 {
+				short = "-" + n + ", "
+			} else if long == "" {
+				long = n
+			}
+		}
+	}
+	return short + "--" + long
+}
 
 func exactly(c *cli.Context, n int) error {
 	switch {

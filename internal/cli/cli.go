@@ -46,7 +46,7 @@ func newApp(args []string) *cli.App {
 		Writer:                    os.Stdout,
 		ErrWriter:                 os.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err.Error()) },
+		OnUsageError:              func(c *cli.Context, err error, _ bool) error { return flagError(c, err) },
 		Flags:                     globalFlags(),
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
@@ -87,7 +87,7 @@ func globalFlags() []cli.Flag {
 }
 
 func prepare(c *cli.Command) {
-	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usageError(err.Error()) }
+	c.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
 	c.HideHelpCommand = true
 	c.HideHelp = hasFlag(c, "help")
 	for _, sub := range c.Subcommands {

@@ -31,7 +31,7 @@ func showEvents(c *cli.Context) error {
 	var o events.Options
 	var err error
 	if o.Filters, err = events.ParseFilters(c.StringSlice("filter")); err != nil {
-		return usageError(err.Error())
+		return filterError(err)
 	}
 	if err := timeRange(c, &o.Since, &o.Until); err != nil {
 		return err

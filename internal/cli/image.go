@@ -188,7 +188,7 @@ func imagePruneCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			filters, err := image.ParseFilter(c.StringSlice("filter"))
 			if err != nil {
-				return usageError(err.Error())
+				return filterError(err)
 			}
 			warning := "WARNING! This will remove all dangling images."
 			if c.Bool("all") {

@@ -55,7 +55,7 @@ func listImages(c *cli.Context) error {
 	}
 	filter, err := image.ParseFilter(c.StringSlice("filter"))
 	if err != nil {
-		return usageError(err.Error())
+		return filterError(err)
 	}
 	e, err := engineOf(c)
 	if err != nil {

@@ -116,7 +116,7 @@ func networkList() *cli.Command {
 			}
 			filters, err := format.ParseFilters(c.StringSlice("filter"), "dangling", "driver", "id", "label", "name", "scope", "type")
 			if err != nil {
-				return usageError(err.Error())
+				return filterError(err)
 			}
 			e, err := engineOf(c)
 			if err != nil {

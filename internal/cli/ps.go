@@ -47,7 +47,7 @@ func ps(c *cli.Context) error {
 	}
 	filters, err := format.ParseFilters(c.StringSlice("filter"), psKeys...)
 	if err != nil {
-		return usageError(err.Error())
+		return filterError(err)
 	}
 	if err := checkPsValues(filters); err != nil {
 		return err

@@ -69,7 +69,7 @@ func searchRows(c *cli.Context, found []images.Found, keep func(images.Found) bo
 func searchFilter(list []string) (func(images.Found) bool, error) {
 	filters, err := format.ParseFilters(list, "stars", "is-official", "is-automated")
 	if err != nil {
-		return nil, usageError(err.Error())
+		return nil, filterError(err)
 	}
 	stars := 0
 	for _, text := range filters["stars"] {

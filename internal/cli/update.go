@@ -23,7 +23,7 @@ func updateCommand() *cli.Command {
 			if c.IsSet("restart") {
 				policy, err := restartPolicy(c.String("restart"))
 				if err != nil {
-					return err
+					return arityError(err.Error()) // docker's code for it is 1 here
 				}
 				u.Restart = &policy
 			}

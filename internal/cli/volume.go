@@ -102,7 +102,7 @@ func volumeList() *cli.Command {
 			}
 			filter, err := volume.ParseFilter(c.StringSlice("filter"), "dangling", "driver", "label", "name")
 			if err != nil {
-				return usageError(err.Error())
+				return filterError(err)
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -169,11 +169,11 @@ func volumePrune() *cli.Command {
 		Action: func(c *cli.Context) error {
 			keys := []string{"label", "label!", "all"}
 			if _, err := volume.ParseFilter(c.StringSlice("filter"), keys...); err != nil { // the values too
-				return usageError(err.Error())
+				return filterError(err)
 			}
 			filters, err := format.ParseFilters(c.StringSlice("filter"), keys...)
 			if err != nil {
-				return usageError(err.Error())
+				return filterError(err)
 			}
 			kind := "anonymous volumes not used by at least one container"
 			if c.Bool("all") {
