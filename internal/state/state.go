@@ -46,6 +46,9 @@ func (d Dir) Root() string { return d.root }
 // Path is the directory of one container.
 func (d Dir) Path(id string) string { return filepath.Join(d.root, "containers", id) }
 
+// Skeleton is the layer that is put below all others, see mount.WithSkeleton.
+func (d Dir) Skeleton() string { return filepath.Join(d.root, "skeleton") }
+
 func (d Dir) names() string { return filepath.Join(d.root, "names") }
 
 // NewID returns 64 random hex digits.

@@ -9,7 +9,6 @@ import (
 
 // early is what a forked supervisor makes while its ids are being mapped.
 type early struct {
-	run  bool
 	root *mount.Detached // nil: mountRoot does it all
 }
 
@@ -18,9 +17,12 @@ type early struct {
 // again, and fails with its reason, at its proper time.
 func (s *supervisor) prepareEarly() {
 	s.mountRun()
-	s.early.run = true
-	s.early.root, _ = mount.Detach(s.config.Image.Layers, filepath.Join(s.dir(), "upper"), filepath.Join(s.dir(), "work"), s.overlayOptions())
+	s.early.root, _ = mount.Detach(s.layers(), filepath.Join(s.dir(), "upper"), filepath.Join(s.dir(), "work"), s.overlayOptions())
 	trace.Mark("root prepared")
+}
+
+func (s *supervisor) layers() []string {
+	return mount.WithSkeleton(s.config.Image.Layers, s.containers.Skeleton())
 }
 
 func (s *supervisor) overlayOptions() mount.OverlayOptions {

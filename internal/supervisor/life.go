@@ -41,6 +41,7 @@ type supervisor struct {
 	stopped bool // by the user: no restart
 	health  *monitor
 
+	memory    string // the run directory, once it is mounted
 	early     early
 	tree      *tree        // mounted once, for all restarts
 	group     cgroup.Group // the container's own, if it has one
@@ -380,6 +381,7 @@ func (s *supervisor) failedToStart(err error) {
 	s.change(func(st *state.Status) {
 		st.Phase, st.Error, st.ExitCode = state.Created, err.Error(), failure(err).Code
 	})
+	unmountAll(s.runDir())
 	unmountAll(s.dir())
 }
 
@@ -435,6 +437,7 @@ func (s *supervisor) clearWithdrawn() {
 	if s.last != nil {
 		_ = s.last.Destroy()
 	}
+	unmountAll(s.runDir())
 	unmountAll(s.withdrawn)
 	// A directory that cannot be deleted keeps its marker for the next sweep.
 	_ = s.containers.Delete(s.start.ID, s.config.Name)

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -114,8 +115,10 @@ func catchSignals() chan os.Signal {
 	return c
 }
 
-func (s *supervisor) dir() string    { return s.containers.Path(s.start.ID) }
-func (s *supervisor) runDir() string { return filepath.Join(s.dir(), runDir) }
+func (s *supervisor) dir() string { return s.containers.Path(s.start.ID) }
+
+// runDir holds what this process alone needs; in memory where the kernel lets us.
+func (s *supervisor) runDir() string { return cmp.Or(s.memory, filepath.Join(s.dir(), runDir)) }
 
 // exitCode is the shell's: 128+n for signal n.
 func exitCode(status syscall.WaitStatus) int {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -122,30 +123,37 @@ func (s *supervisor) fillRoot(t *tree) (err error) {
 // off the disk. Nobody else reads them, and they are of no use once this process is
 // gone. A kernel that refuses the mount keeps them on the disk.
 func (s *supervisor) mountRun() {
-	if s.early.run {
-		s.early.run = false
+	if s.memory != "" {
+		return // early
+	}
+	// One place for all: each has its own mount there, in its own mount namespace.
+	place := filepath.Join(s.start.Root, runDir)
+	err := os.Mkdir(place, 0o700)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		err = unix.Mount("bryo-run", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=700,size=4m")
+	}
+	if err == nil {
+		s.memory = place
 		return
 	}
-	if os.MkdirAll(s.runDir(), 0o700) == nil {
-		_ = unix.Mount("bryo-run", s.runDir(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=700,size=4m")
-	}
+	_ = os.MkdirAll(s.runDir(), 0o700)
 }
 
 // mountRoot joins the image's layers and the container's own on top. Where the
 // kernel mounts no overlay for us, the same tree is made by copying.
 func (s *supervisor) mountRoot(t *tree) error {
-	dir, layers := s.dir(), s.config.Image.Layers
+	dir := s.dir()
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 	if early := s.early.take(); early != nil {
 		return early.Attach(t.root)
 	}
-	err := mount.Overlay(t.root, layers, upper, work, s.overlayOptions())
+	err := mount.Overlay(t.root, s.layers(), upper, work, s.overlayOptions())
 	if !errors.Is(err, mount.ErrNoOverlay) {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "bryo: no overlay mounts here: copying the image's files instead (bryo doctor has the cure)")
 	t.root = filepath.Join(dir, copyDir)
-	return mount.CopyTree(t.root, layers)
+	return mount.CopyTree(t.root, s.config.Image.Layers)
 }
 
 func (s *supervisor) resolveUser(root string) (user.User, error) {

@@ -71,7 +71,8 @@ func mountStopped(r *images.Request, c *state.Config, writable, binds bool) (v *
 		return v, err
 	}
 	root := filepath.Join(scratch, "root")
-	if err = mountLayers(c, dir, scratch, root, writable); err != nil {
+	layers := mount.WithSkeleton(c.Image.Layers, containers.Skeleton())
+	if err = mountLayers(layers, dir, scratch, root, writable); err != nil {
 		return v, err
 	}
 	if v.root, err = unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
@@ -121,9 +122,8 @@ func scratchSpace(dir string) (string, error) {
 	return place, nil
 }
 
-func mountLayers(c *state.Config, dir, scratch, root string, writable bool) error {
+func mountLayers(layers []string, dir, scratch, root string, writable bool) error {
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	layers := c.Image.Layers
 	if own := ownTree(dir); own != "" {
 		if err := unix.Mount(own, root, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount container root: %w", err)
