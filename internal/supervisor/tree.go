@@ -153,6 +153,9 @@ func (s *supervisor) mountRoot(t *tree) error {
 	}
 	fmt.Fprintln(os.Stderr, "bryo: no overlay mounts here: copying the image's files instead (bryo doctor has the cure)")
 	t.root = filepath.Join(dir, copyDir)
+	if err := os.MkdirAll(t.root, 0o755); err != nil {
+		return fmt.Errorf("copy image: %w", err)
+	}
 	return mount.CopyTree(t.root, s.config.Image.Layers)
 }
 
