@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -92,6 +93,27 @@ func (h *Host) procMount(ctx context.Context) Feature {
 		f.Detail, f.Cure = maskedProc.cause, maskedProc.cure
 	}
 	return f
+}
+
+// SysMasked tells whether parts of /sys are covered, as inside a container: then a
+// user namespace gets no new sysfs either.
+func SysMasked() bool { return System().SysMasked() }
+
+func (h *Host) SysMasked() bool {
+	for _, m := range h.mounts() {
+		if strings.HasPrefix(m.Point, "/sys/") && !slices.ContainsFunc(sysMountPoints, func(known string) bool {
+			return m.Point == known || strings.HasPrefix(m.Point, known+"/")
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// sysMountPoints are always empty in a sysfs: a mount there covers nothing.
+var sysMountPoints = []string{
+	"/sys/fs/bpf", "/sys/fs/cgroup", "/sys/fs/fuse/connections", "/sys/fs/pstore", "/sys/fs/resctrl", "/sys/fs/selinux", "/sys/fs/smackfs",
+	"/sys/firmware/efi/efivars", "/sys/kernel/config", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing",
 }
 
 // ProcMasked tells whether something is mounted over parts of /proc. The kernel

@@ -77,6 +77,7 @@ func FuzzEntry(f *testing.F) {
 func FuzzLog(f *testing.F) {
 	f.Add([]byte(line(Stdout, 1, "a\n") + `{"log":"b`))
 	f.Add([]byte("\x00\x00\n\n"))
+	f.Add([]byte(line(Stdout, 1, "a")))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		dir := files(t, false, string(content))
 		for _, tail := range []int{All, 0, 2} {
@@ -85,7 +86,8 @@ func FuzzLog(f *testing.F) {
 		w := mustOpen(t, dir, mustParse(t, ""))
 		w.Stream(Stdout).Write([]byte("after\n"))
 		w.Close()
-		if got := read(t, dir, ReadOptions{Tail: 1}); got != "after\n" {
+		// What was there may end in the middle of a line, which then goes on.
+		if got := read(t, dir, ReadOptions{Tail: 1}); !strings.HasSuffix(got, "after\n") {
 			t.Errorf("got %q", got)
 		}
 	})

@@ -53,7 +53,7 @@ func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = specRanges(keep.UIDs), specRanges(keep.GIDs)
 	}
-	if c.Host.UTS == "host" {
+	if c.Host.UTS == "host" || !mayName() {
 		spec.Hostname, spec.Domainname = "", ""
 	}
 	hide(spec, c)
@@ -277,11 +277,11 @@ func ipcMounts(c *state.Config) []specs.Mount {
 	}
 }
 
-// sysMounts: a sysfs of its own needs a network namespace of its own; with the
-// host's network the host's is shown, read-only in every part.
+// sysMounts: a sysfs of its own needs a network namespace of its own, and a host's
+// that shows all; otherwise the host's is shown, read-only in every part.
 func sysMounts(c *state.Config) []specs.Mount {
 	options := []string{"nosuid", "noexec", "nodev"}
-	if c.Host.Network == "host" {
+	if c.Host.Network == "host" || hostinfo.SysMasked() {
 		return []specs.Mount{
 			{Destination: "/sys", Type: "bind", Source: "/sys", Options: append(options[:3:3], "rbind", "rprivate", "rro")},
 			{Destination: "/sys/fs/cgroup", Type: "tmpfs", Source: "tmpfs", Options: append(options[:3:3], "ro", "mode=755", "size=4k")},
