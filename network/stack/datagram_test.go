@@ -337,6 +337,7 @@ func FuzzPacket(f *testing.F) {
 				t.Fatal(err)
 			}
 			s.acknowledge()
+			s.part()
 		}
 		b := make([]byte, 1<<16+vnetLen)
 		for {
