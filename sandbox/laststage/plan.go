@@ -19,6 +19,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 //go:embed all:bin
@@ -94,33 +96,12 @@ func Image(p *Plan, argv []string) (*os.File, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	fd, err := unix.MemfdCreate("bryo-last-stage", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	f, err := linux.SealedProgram("bryo-last-stage", bytes.NewReader(program), bytes.NewReader(plan))
 	if err != nil {
-		return nil, nil, fmt.Errorf("last stage: memfd_create: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "last-stage")
-	if err := fill(f, program, plan); err != nil {
-		f.Close()
 		return nil, nil, fmt.Errorf("last stage: %w", err)
 	}
 	head := []string{"/proc/self/fd/" + strconv.Itoa(PlanFD), strconv.Itoa(len(program))}
 	return f, append(head, argv...), nil
-}
-
-// fill writes and seals: a container that got hold of the descriptor could
-// otherwise change the program of the next one (CVE-2019-5736).
-func fill(f *os.File, program, plan []byte) error {
-	for _, part := range [][]byte{program, plan} {
-		if _, err := f.Write(part); err != nil {
-			return err
-		}
-	}
-	if err := unix.Fchmod(int(f.Fd()), 0o555); err != nil {
-		return os.NewSyscallError("fchmod", err)
-	}
-	_, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS,
-		unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
-	return os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
 }
 
 var steps = [...]string{

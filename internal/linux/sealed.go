@@ -1,0 +1,37 @@
+package linux
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// SealedProgram writes the parts, one after the other, to a memfd that can be executed
+// and never be changed again: a container that got hold of the descriptor could
+// otherwise change the program of the next one (CVE-2019-5736).
+func SealedProgram(name string, parts ...io.Reader) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create %s: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fd), name)
+	for _, part := range parts {
+		if _, err = io.Copy(file, part); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = os.NewSyscallError("fchmod", unix.Fchmod(fd, 0o555))
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+		err = os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("seal %s: %w", name, err)
+	}
+	return file, nil
+}
