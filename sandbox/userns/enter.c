@@ -117,7 +117,6 @@ static void take_name(int argc, char **argv)
 
 	memset(argv[0], 0, room);
 	memcpy(argv[0], name, sizeof name - 1 < room ? sizeof name - 1 : room);
-	prctl(PR_SET_NAME, "bryo", 0, 0, 0);
 }
 
 static void become_twin(int argc, char **argv, char **envp, int socket, int control)
