@@ -48,15 +48,9 @@ func (e *Engine) read(id string) *Container {
 	if err != nil {
 		return &Container{Config: &state.Config{ID: id}, Status: &state.Status{Phase: state.Dead}, Broken: err}
 	}
-	status, err := e.containers().Status(id)
+	status, err := e.containers().Settled(id)
 	if err != nil {
 		return &Container{Config: config, Status: &state.Status{Phase: state.Dead, Error: err.Error()}, Broken: err}
-	}
-	if status.Unrecorded() {
-		e.containers().Bury(id)
-		if recorded, err := e.containers().Status(id); err == nil {
-			status = recorded
-		}
 	}
 	return &Container{Config: config, Status: status}
 }

@@ -60,6 +60,21 @@ func ids(t *testing.T, root string, o Options) string {
 	return strings.Join(all, " ")
 }
 
+func TestMentions(t *testing.T) {
+	root := t.TempDir()
+	for i, id := range []string{"one", "two", "one-and-a-half", "three", "one"} {
+		Append(root, event(int64(i), Container, "start", id))
+	}
+	o := Options{Since: at(1), Until: at(10), Mentions: "one"}
+	if got, want := ids(t, root, o), "one-and-a-half one"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	o.Mentions = "four"
+	if got := ids(t, root, o); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestAppendedLine(t *testing.T) {
 	root := t.TempDir()
 	e := event(1, Container, "start", "abc", "image=a<b", "name=web")

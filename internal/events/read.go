@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,9 @@ type Options struct {
 	// time to come is waited for. Zero: reading ends with the context.
 	Until   time.Time
 	Filters format.Filters // see ParseFilters
+	// Mentions, if set, is a text that the lines to read have in them: an ID, say,
+	// which JSON writes as it is. The others cost almost nothing.
+	Mentions string
 }
 
 // maxWait bounds a wait for news, for file systems whose changes inotify does
@@ -38,8 +42,11 @@ const maxWait = 500 * time.Millisecond
 func Read(ctx context.Context, root string, o Options, f func(*Event) error) error {
 	r := &reader{dir: folder(root), o: o, f: f, now: time.Now()}
 	defer r.close()
-	w := watch.Start(r.dir)
-	defer w.Close()
+	var w *watch.Dir
+	if !r.ended() { // there will be a wait
+		w = watch.Start(r.dir)
+		defer w.Close()
+	}
 	for {
 		// Looked at before reading: what happened until then is written.
 		ended := r.ended()
@@ -93,7 +100,7 @@ func (r *reader) collect() ([]Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		for line := range bytes.SplitSeq(lines, []byte{'\n'}) {
+		for line := range linesWith(lines, r.o.Mentions) {
 			var e Event
 			// What is no event was torn by a full disk or a power loss.
 			if len(line) > 0 && json.Unmarshal(line, &e) == nil && e.TimeNano != 0 {
@@ -103,6 +110,27 @@ func (r *reader) collect() ([]Event, error) {
 	}
 	slices.SortStableFunc(all, func(a, b Event) int { return cmp.Compare(a.TimeNano, b.TimeNano) })
 	return all, nil
+}
+
+// linesWith are the lines that have a text in them, which is no line itself.
+func linesWith(lines []byte, text string) iter.Seq[[]byte] {
+	if text == "" {
+		return bytes.SplitSeq(lines, []byte{'\n'})
+	}
+	return func(yield func([]byte) bool) {
+		for rest := lines; ; {
+			at := bytes.Index(rest, []byte(text))
+			if at < 0 {
+				return
+			}
+			start := bytes.LastIndexByte(rest[:at], '\n') + 1
+			line, after, _ := bytes.Cut(rest[start:], []byte{'\n'})
+			if !yield(line) {
+				return
+			}
+			rest = after
+		}
+	}
 }
 
 // find opens the files that are new. The current one first: if it is put aside
@@ -155,10 +183,16 @@ func openSource(path string) (*source, error) {
 
 // read returns the whole lines that were not read yet.
 func (s *source) read() ([]byte, error) {
-	b, err := io.ReadAll(io.NewSectionReader(s.file, s.offset, 64*maxSize))
+	info, err := s.file.Stat()
 	if err != nil {
 		return nil, err
 	}
+	b := make([]byte, max(0, min(info.Size()-s.offset, 64*maxSize)))
+	n, err := s.file.ReadAt(b, s.offset)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	b = b[:n]
 	b = b[:bytes.LastIndexByte(b, '\n')+1]
 	s.offset += int64(len(b))
 	return b, nil

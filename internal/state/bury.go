@@ -61,7 +61,7 @@ type ending struct {
 // told reads the journal for the end of the run that began at start.
 func (d Dir) told(id string, start time.Time) (end ending) {
 	end.unmounted = map[string]bool{}
-	o := events.Options{Since: start, Until: time.Now()}
+	o := events.Options{Since: start, Until: time.Now(), Mentions: short(id)}
 	_ = events.Read(context.Background(), d.root, o, func(e *events.Event) error {
 		switch {
 		case e.Type == events.Container && e.Actor.ID == id && e.Action == "die":
@@ -101,6 +101,3 @@ func (s *Status) correct(end ending) {
 		s.Error = "supervisor ended without recording the exit code"
 	}
 }
-
-// Unrecorded: the phase is what Status made of it, the file says otherwise.
-func (s *Status) Unrecorded() bool { return s.unrecorded }

@@ -44,7 +44,9 @@ func TestEndIsToldOnce(t *testing.T) {
 	if s, err := d.Status(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 || s.Error != "" || s.Finished.Before(s.Started) {
 		t.Errorf("%+v, %v", s, err)
 	}
-	d.Bury(c.ID)
+	if s, err := d.Settled(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 {
+		t.Errorf("settled %+v, %v", s, err)
+	}
 	if s, err := d.RawStatus(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 {
 		t.Errorf("recorded %+v, %v", s, err)
 	}

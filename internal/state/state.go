@@ -350,8 +350,6 @@ type Status struct {
 	StoppedByUser bool `json:"stoppedByUser,omitempty"`
 	// Cgroup is the container's own control group below the mount; empty: it has none.
 	Cgroup string `json:"cgroup,omitempty"`
-
-	unrecorded bool
 }
 
 // Health is what the health check found, docker's fields.
@@ -388,20 +386,28 @@ func (d Dir) WriteStatus(id string, s *Status) error {
 
 // Status reads the status and corrects it by what is alive: a container whose
 // supervisor is gone has ended, whatever the file says.
-func (d Dir) Status(id string) (*Status, error) {
-	var s Status
-	err := readJSON(filepath.Join(d.Path(id), "status.json"), &s)
-	if errors.Is(err, fs.ErrNotExist) {
+func (d Dir) Status(id string) (*Status, error) { return d.status(id, func() {}) }
+
+// Settled is Status, and records an end that nobody had recorded.
+func (d Dir) Settled(id string) (*Status, error) { return d.status(id, func() { d.Bury(id) }) }
+
+// status has an end recorded first: what it reads then is true as it stands, and the
+// journal is read once.
+func (d Dir) status(id string, bury func()) (*Status, error) {
+	s, err := d.RawStatus(id)
+	if err == nil && s != nil && s.orphaned() {
+		bury()
+		s, err = d.RawStatus(id)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
 		return &Status{Phase: Created}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
-	}
-	if s.orphaned() {
+	case s.orphaned():
 		s.correct(d.told(id, s.Started))
-		s.unrecorded = true
 	}
-	return &s, nil
+	return s, nil
 }
 
 // Lock keeps others from starting or removing a container, for the moment that it

@@ -185,24 +185,7 @@ func TestExtractHostile(t *testing.T) {
 			tree(t, base, "to/", "outside/", "outside/f=of the host")
 			to := filepath.Join(base, "to")
 			tree(t, to, "old->../outside")
-			var stream bytes.Buffer
-			w := tar.NewWriter(&stream)
-			for i := range test.entries {
-				if err := w.WriteHeader(&test.entries[i]); err != nil {
-					t.Fatal(err)
-				}
-			}
-			w.Close()
-			target, err := Host().Target(to)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer target.Close()
-			place, err := target.Place("", true)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = Extract(context.Background(), tar.NewReader(&stream), place, ExtractOptions{})
+			err := extract(t, to, test.entries...)
 			if (err == nil) != (test.fails == "") || err != nil && !strings.Contains(err.Error(), test.fails) {
 				t.Errorf("error %v, want %q", err, test.fails)
 			}
@@ -219,25 +202,36 @@ func TestExtractHostile(t *testing.T) {
 	}
 }
 
+// extract puts entries without content into a directory of the host.
+func extract(t *testing.T, dir string, entries ...tar.Header) error {
+	t.Helper()
+	var stream bytes.Buffer
+	w := tar.NewWriter(&stream)
+	for i := range entries {
+		if err := w.WriteHeader(&entries[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+	target, err := Host().Target(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	place, err := target.Place("", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Extract(context.Background(), tar.NewReader(&stream), place, ExtractOptions{})
+}
+
 // Entries that make nothing leave what has their name.
 func TestExtractNothing(t *testing.T) {
 	for name, flag := range map[string]byte{"device": tar.TypeChar, "unknown": 'Y'} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			tree(t, dir, "f=old")
-			var stream bytes.Buffer
-			w := tar.NewWriter(&stream)
-			if err := w.WriteHeader(&tar.Header{Name: "f", Typeflag: flag, Format: tar.FormatGNU}); err != nil {
-				t.Fatal(err)
-			}
-			w.Close()
-			target, err := Host().Target(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer target.Close()
-			place, _ := target.Place("", true)
-			err = Extract(context.Background(), tar.NewReader(&stream), place, ExtractOptions{})
+			err := extract(t, dir, tar.Header{Name: "f", Typeflag: flag, Format: tar.FormatGNU})
 			if (err == nil) != (flag == tar.TypeChar) {
 				t.Error(err)
 			}
