@@ -173,13 +173,6 @@ var tunCure = []string{
 	"sudo chmod 0666 /dev/net/tun",
 }
 
-// TUN opens the tun device for a moment; nil means that a network of its own is
-// possible for a container.
-func TUN() error { return running{}.OpenError("/dev/net/tun", unix.O_RDWR) }
-
-// FUSE opens the fuse device for a moment.
-func FUSE() error { return running{}.OpenError("/dev/fuse", unix.O_RDWR) }
-
 func (h *Host) tun(context.Context) Feature {
 	f := Feature{Name: "/dev/net/tun", State: OK, Detail: "opens for reading and writing", Doc: "docs/hosts.md#tun"}
 	if err := h.Kernel.OpenError("/dev/net/tun", unix.O_RDWR); err != nil {

@@ -135,8 +135,6 @@ func (running) Seccomp() (filter, notify bool) {
 }
 
 // LandlockABI is the version of Landlock in the kernel, 0 without it.
-func LandlockABI() int { return running{}.LandlockABI() }
-
 func (running) LandlockABI() int {
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {

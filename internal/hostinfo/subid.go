@@ -32,15 +32,9 @@ func (r Range) String() string { return fmt.Sprintf("%d-%d", r.Start, r.end()-1)
 // ErrNoSubIDs: the user has no subordinate ids, so that only one id can be mapped.
 var ErrNoSubIDs = errors.New("no subordinate ids")
 
-// SubIDs returns the subordinate uid and gid ranges of the current user:
-// without overlaps, without the user's own ids, in the order of the files.
-// Either may be empty: that is no error.
-func SubIDs() (uids, gids []Range, err error) {
-	return System().SubIDs()
-}
-
 // SubIDs reads subuid(5) and subgid(5), or asks getsubids(1) when
-// nsswitch.conf(5) names another source than files.
+// nsswitch.conf(5) names another source than files: ranges without overlaps and
+// without the user's own ids, in their order there. None is no error.
 func (h *Host) SubIDs() (uids, gids []Range, err error) {
 	if h.subIDsFromNSS() {
 		return h.askNSS()
