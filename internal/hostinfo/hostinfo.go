@@ -3,8 +3,8 @@
 // for each missing feature what bryo does without it and which command cures it.
 //
 // Start reading at Collect, the whole table behind `bryo doctor`. The run path
-// uses the single checks instead: FullMap (which ids to map), TUN, FUSE,
-// Landlock, ProcMasked; and Explain, which turns a failed namespace set-up into
+// uses the single checks instead: FullMap (which ids to map), Cgroups,
+// ProcMasked, SysMasked; and Explain, which turns a failed namespace set-up into
 // cause and cure. docs/hosts.md has one section per feature.
 //
 // It changes nothing on the host and decides nothing: what to do about a
