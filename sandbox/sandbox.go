@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -391,9 +390,6 @@ func (s *Container) Limit(resources *specs.LinuxResources) error {
 
 // Destroy removes what libcontainer keeps of a container that has ended.
 func (s *Container) Destroy() error { return s.container.Destroy() }
-
-// StatePath is where libcontainer keeps its state file.
-func StatePath(stateDir, id string) string { return filepath.Join(stateDir, id, "state.json") }
 
 // Code is docker's exit code for a program that could not be executed: 127 when
 // it is not there, 126 otherwise.

@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -158,17 +157,6 @@ func Sweep(parent string) {
 		if _, err := os.Stat("/proc/" + maker); errors.Is(err, fs.ErrNotExist) {
 			removeEmpty(filepath.Join(mount, parent, e.Name()))
 		}
-	}
-}
-
-// Remove takes an empty group away; processes that are about to end get a moment.
-func Remove(group string) {
-	dir := filepath.Join(mount, group)
-	for range 50 {
-		if err := removeEmpty(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 
