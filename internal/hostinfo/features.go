@@ -17,7 +17,7 @@ import (
 
 func (h *Host) kernelVersion(context.Context) Feature {
 	f := Feature{Name: "kernel", State: OK, Detail: h.Kernel.Release(), Doc: "docs/hosts.md#kernel"}
-	if !atLeast(f.Detail, 5, 11) {
+	if h.olderThan(5, 11) {
 		f.State = Degraded
 		f.Detail += ", older than 5.11"
 		f.Without = "no overlay in user namespaces: layers are copied for each container"
@@ -31,13 +31,11 @@ func (h *Host) kernelVersion(context.Context) Feature {
 	return f
 }
 
-// atLeast compares the start of a kernel release such as "6.1.0-18-amd64".
-func atLeast(release string, major, minor int) bool {
-	var a, b int
-	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n != 2 {
-		return true // an unknown form is not a reason to complain
-	}
-	return a > major || a == major && b >= minor
+// olderThan looks at the kernel; an unknown form of its release is not a reason to
+// complain.
+func (h *Host) olderThan(major, minor uint16) bool {
+	r, err := linux.ParseRelease(h.Kernel.Release())
+	return err == nil && r.Before(major, minor)
 }
 
 func (h *Host) overlay(ctx context.Context) Feature {
@@ -52,7 +50,7 @@ func (h *Host) overlay(ctx context.Context) Feature {
 		return f
 	}
 	f.Without = "layers are copied for each container (by reflink or hard link where the file system can)"
-	if atLeast(h.Kernel.Release(), 5, 11) && !strings.Contains(h.read("proc/filesystems"), "overlay") {
+	if !h.olderThan(5, 11) && !strings.Contains(h.read("proc/filesystems"), "overlay") {
 		f.Cure = []string{"sudo modprobe overlay", "echo overlay | sudo tee /etc/modules-load.d/overlay.conf"}
 	}
 	return f
@@ -161,7 +159,7 @@ func (h *Host) landlock(context.Context) Feature {
 	}
 	f.State, f.Detail = Missing, "not in this kernel, or not switched on"
 	f.Without = "containers run without this second wall"
-	if lsm := h.read("sys/kernel/security/lsm"); lsm != "" && !strings.Contains(lsm, "landlock") && atLeast(h.Kernel.Release(), 5, 13) {
+	if lsm := h.read("sys/kernel/security/lsm"); lsm != "" && !strings.Contains(lsm, "landlock") && !h.olderThan(5, 13) {
 		f.Cure = []string{"add lsm=landlock," + lsm + " to the kernel command line (GRUB_CMDLINE_LINUX in /etc/default/grub; sudo update-grub; reboot)"}
 	}
 	return f

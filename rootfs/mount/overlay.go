@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 // ErrNoOverlay: this host, or this filesystem, mounts no overlay for us. CopyTree
@@ -186,7 +188,7 @@ type layers struct {
 func (l *layers) mount(target string) error {
 	fd, err := l.detached()
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
-		// Kernel before 6.5: no lowerdir+. The old call says the same in one string.
+		// The old call says the same in one string.
 		if old := l.mountOld(target); old == nil || errors.Is(err, unix.ENOSYS) {
 			return old
 		}
@@ -202,6 +204,10 @@ func (l *layers) mount(target string) error {
 // fsmount) and returns its descriptor. They take one layer per call, so that
 // neither the number of layers nor a ':' or ',' in a path matters.
 func (l *layers) detached() (int, error) {
+	// Kernels before 6.5 know no lowerdir+, and complain of it in their log.
+	if r, err := linux.RunningRelease(); err == nil && r.Before(6, 5) {
+		return -1, unix.EINVAL
+	}
 	ctx, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err == unix.ENODEV || err == unix.EPERM {
 		return -1, fmt.Errorf("%w: fsopen: %w", ErrNoOverlay, err)
