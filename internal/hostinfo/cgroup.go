@@ -49,6 +49,9 @@ func (h *Host) Cgroups() Cgroup {
 		c.Writable = true
 		c.Controllers = strings.Fields(h.read(path.Join(mount, c.Dir, "cgroup.controllers")))
 	}
+	if h.User.UID == 0 && !h.wholeIDs() {
+		return c // root of a user namespace: no manager knows him by that name
+	}
 	if h.User.UID == 0 && h.exists("run/systemd/system") && h.exists(systemBus) {
 		// Root asks the system's manager.
 		c.Bus, c.Controllers = "/"+systemBus, strings.Fields(h.read(path.Join(mount, "cgroup.controllers")))
@@ -62,6 +65,13 @@ func (h *Host) Cgroups() Cgroup {
 		}
 	}
 	return c
+}
+
+// wholeIDs: the user namespace has all ids, as the initial one does; so it is where
+// /proc hides the map.
+func (h *Host) wholeIDs() bool {
+	ids := strings.Fields(h.read("proc/self/uid_map"))
+	return len(ids) == 0 || slices.Equal(ids, []string{"0", "0", "4294967295"})
 }
 
 const systemBus = "run/dbus/system_bus_socket"

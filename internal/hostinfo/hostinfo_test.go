@@ -333,3 +333,21 @@ func TestRunningHost(t *testing.T) {
 		t.Logf("%s: %s: %s", f.Name, f.State, f.Detail)
 	}
 }
+
+// Root has the system's manager; root of a user namespace is nobody to it, and not to
+// the one of the user whom he is outside.
+func TestManagerOfRoot(t *testing.T) {
+	h, files, k := healthy()
+	h.Kernel, h.User = *k, User{"root", 0, 0}
+	for _, name := range []string{"run/systemd/system/x", systemBus, "run/user/0/bus", "sys/fs/cgroup/user.slice/user-0.slice/user@0.service/x"} {
+		files[name] = &fstest.MapFile{}
+	}
+	files["sys/fs/cgroup/cgroup.controllers"] = &fstest.MapFile{Data: []byte("cpu memory pids\n")}
+	if c := h.Cgroups(); c.Bus != "/"+systemBus || len(c.Controllers) != 3 {
+		t.Errorf("root: %+v", c)
+	}
+	files["proc/self/uid_map"] = &fstest.MapFile{Data: []byte("         0       1000          1\n")}
+	if c := h.Cgroups(); c.Bus != "" {
+		t.Errorf("root of a user namespace: %+v", c)
+	}
+}
