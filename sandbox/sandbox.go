@@ -317,6 +317,15 @@ var rlimitNumbers = map[string]int{
 	"RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
 }
 
+// HardLimit is what a limit of this process can be raised to, by the limit's name
+// ("RLIMIT_NOFILE"), and whether there is such a limit.
+func HardLimit(name string) (uint64, bool) {
+	var l unix.Rlimit
+	n, known := rlimitNumbers[name]
+	known = known && unix.Getrlimit(n, &l) == nil
+	return l.Max, known
+}
+
 func rlimits(list []specs.POSIXRlimit) []configs.Rlimit {
 	var out []configs.Rlimit
 	for _, l := range list {

@@ -51,9 +51,13 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 	if err != nil {
 		return nil, err
 	}
+	if err := checkUlimits(r.Host.Ulimits); err != nil {
+		return nil, err
+	}
 	if r.KeepID, err = parseUserNS(r.Host.UserNS); err != nil {
 		return nil, err
 	}
+	r.Host.OOMScore = oomScore(r.Host.OOMScore)
 	config := &state.Config{
 		ID: state.NewID(), Created: time.Now().UTC(), Creator: linux.RefProcess(os.Getpid()), Mapping: e.mapping(),
 		Process: r.Process, Host: r.Host, Command: r.Words,
@@ -114,6 +118,7 @@ func (e *Engine) create(ctx context.Context, r RunRequest, config *state.Config)
 			release()
 			continue
 		}
+		warnOfPlatform(r.Platform, &record.Config)
 		err = e.register(r, record, config)
 		release()
 		return err
