@@ -93,6 +93,16 @@ func (h *Host) procMount(ctx context.Context) Feature {
 	return f
 }
 
+func (h *Host) sys(context.Context) Feature {
+	f := Feature{Name: "/sys", State: OK, Detail: "nothing of it is covered", Doc: "docs/hosts.md#proc"}
+	if h.SysMasked() {
+		f.State, f.Detail = Degraded, "parts of /sys are covered by mounts, so the kernel allows no new sysfs mount (a container inside a container)"
+		f.Without = "the existing /sys is bound into the container, read-only, and shows the network devices of this one"
+		f.Cure = maskedProc.cure
+	}
+	return f
+}
+
 // SysMasked tells whether parts of /sys are covered, as inside a container: then a
 // user namespace gets no new sysfs either.
 func SysMasked() bool { return System().SysMasked() }
@@ -171,11 +181,26 @@ var tunCure = []string{
 	"sudo chmod 0666 /dev/net/tun",
 }
 
+// devices are what every container has of the host's.
+func (h *Host) devices(context.Context) Feature {
+	f := Feature{Name: "/dev", State: OK, Detail: "the usual devices open", Doc: "docs/hosts.md#dev"}
+	for _, d := range []struct{ path, numbers string }{
+		{"/dev/null", "3"}, {"/dev/zero", "5"}, {"/dev/full", "7"}, {"/dev/random", "8"}, {"/dev/urandom", "9"},
+	} {
+		if err := h.Kernel.OpenError(d.path, unix.O_RDONLY); err != nil {
+			f.State, f.Detail, f.Without = Missing, d.path+": "+err.Error(), "no container can run"
+			f.Cure = []string{"sudo mknod -m 0666 " + d.path + " c 1 " + d.numbers}
+			return f
+		}
+	}
+	return f
+}
+
 func (h *Host) tun(context.Context) Feature {
 	f := Feature{Name: "/dev/net/tun", State: OK, Detail: "opens for reading and writing", Doc: "docs/hosts.md#tun"}
 	if err := h.Kernel.OpenError("/dev/net/tun", unix.O_RDWR); err != nil {
 		f.State, f.Detail = Missing, err.Error()
-		f.Without = "no network of its own for a container: `--network none` and `--network host` work"
+		f.Without = "containers have outbound TCP and DNS by redirection where nftables lets us, else no network; `--network bypass` and `--network host` work"
 		f.Cure = tunCure
 	}
 	return f

@@ -74,7 +74,7 @@ func (h *Host) Collect(ctx context.Context) Report {
 	r := Report{Kernel: h.Kernel.Release(), User: h.User}
 	for _, check := range []func(context.Context) Feature{
 		h.kernelVersion, h.userNamespaces, h.subordinateIDs, h.idMapHelpers,
-		h.overlay, h.procMount, h.seccomp, h.landlock, h.cgroup, h.tun, h.fuse,
+		h.overlay, h.procMount, h.sys, h.devices, h.seccomp, h.landlock, h.cgroup, h.tun, h.fuse,
 		h.securityModule, h.keyring, h.runtimeDir, h.home, h.tmp,
 	} {
 		r.Features = append(r.Features, check(ctx))

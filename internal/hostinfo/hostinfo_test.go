@@ -183,6 +183,12 @@ func TestBrokenHost(t *testing.T) {
 			k.inside = map[string]error{probeProc: syscall.EPERM}
 			fs["proc/self/mountinfo"].Data = append(fs["proc/self/mountinfo"].Data, "30 23 0:9 / /proc/kcore rw - tmpfs tmpfs rw\n"...)
 		}, "/proc", Degraded, "covered by mounts", "systempaths=unconfined"},
+		{"masked sys", func(_ *Host, fs fstest.MapFS, _ *fakeKernel) {
+			fs["proc/self/mountinfo"].Data = append(fs["proc/self/mountinfo"].Data, "30 23 0:9 / /sys/firmware ro - tmpfs tmpfs ro\n"...)
+		}, "/sys", Degraded, "covered by mounts", "unmask=ALL"},
+		{"no null", func(_ *Host, _ fstest.MapFS, k *fakeKernel) {
+			k.open = map[string]error{"/dev/null": syscall.ENOENT}
+		}, "/dev", Missing, "no such file", "mknod -m 0666 /dev/null c 1 3"},
 		{"no seccomp", func(_ *Host, _ fstest.MapFS, k *fakeKernel) { k.noSeccomp = true }, "seccomp", Missing, "CONFIG_SECCOMP_FILTER", ""},
 		{"no notification", func(_ *Host, _ fstest.MapFS, k *fakeKernel) { k.noNotify = true }, "seccomp", Degraded, "no user notification", ""},
 		{"landlock off", func(_ *Host, fs fstest.MapFS, k *fakeKernel) {

@@ -38,8 +38,13 @@ func (h *Host) userNamespaces(context.Context) Feature {
 // reads settings in the order in which the kernel checks them.
 func (h *Host) blocker(err error) blocker {
 	switch {
+	case h.userNSLimit() == 0 && !h.wholeIDs():
+		return blocker{"the container around this one allows none (user.max_user_namespaces=0 in its user namespace)",
+			[]string{"sysctl -w user.max_user_namespaces=15000   # as root of that container, with /proc/sys writable"}}
 	case h.userNSLimit() == 0:
 		return blocker{"the host allows none (user.max_user_namespaces=0)", sysctl("user.max_user_namespaces", "15000")}
+	case (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EUSERS)) && !h.wholeIDs():
+		return blocker{"a limit of the host, or of a container around this one, is reached (user.max_user_namespaces there, or 32 of them inside each other)", nil}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EUSERS):
 		return blocker{fmt.Sprintf("the limit is reached (user.max_user_namespaces=%d, or 32 of them inside each other)", h.userNSLimit()),
 			sysctl("user.max_user_namespaces", "15000")}
