@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -162,8 +163,12 @@ func (i *Image) lockImage() error {
 	waiting := sync.OnceFunc(func() {
 		i.s.opts.Progress.Note(i.ref.Familiar() + ": waiting for another bryo that pulls it")
 	})
-	for {
-		f, err := openLocked(i.ctx, path, waiting)
+	for p := (&patience{progress: i.fetched, limit: imagePatience}); ; {
+		f, err := openLocked(i.ctx, path, waiting, p)
+		if errors.Is(err, errStuck) {
+			i.s.opts.Progress.Note(i.ref.Familiar() + ": the other bryo does not get on, pulling without it")
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("lock image: %w", err)
 		}
@@ -173,6 +178,14 @@ func (i *Image) lockImage() error {
 		}
 		f.Close() // its holder finished and unlinked it
 	}
+}
+
+// fetched is how much of the image's layers lies in partial files, whoever got it.
+func (i *Image) fetched() (total int64) {
+	for _, d := range i.manifest.Layers {
+		total += sizeOf(partialPath(i.s.opts.PartialDir, d.Digest))
+	}
+	return total
 }
 
 // Close ends downloads, lets the next process at the image and closes

@@ -32,7 +32,8 @@ import (
 //
 // The file is locked (flock) by the process that downloads into it. Another
 // process that wants the same blob opens the same file and waits; then it has
-// all bytes, even when the first has unlinked the file meanwhile.
+// all bytes, even when the first has unlinked the file meanwhile. It does not wait
+// for one that does not get on (its registry is slow, or somebody stopped it).
 const (
 	partialMagic  = "bryoblob"
 	partialHeader = 4096
@@ -67,9 +68,15 @@ func openPartial(ctx context.Context, dir string, d v1.Descriptor, waiting func(
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	p.path = filepath.Join(dir, d.Digest.Algorithm+"-"+d.Digest.Hex)
+	p.path = partialPath(dir, d.Digest)
 	for {
-		if p.f, err = openLocked(ctx, p.path, waiting); err != nil {
+		p.f, err = openLocked(ctx, p.path, waiting, &patience{progress: func() int64 { return sizeOf(p.path) }, limit: blobPatience})
+		if errors.Is(err, errStuck) {
+			p.path = ""
+			p.f, err = unnamedFile()
+			return p, err
+		}
+		if err != nil {
 			return nil, err
 		}
 		good, err := p.load(d.Size)
@@ -88,6 +95,8 @@ func openPartial(ctx context.Context, dir string, d v1.Descriptor, waiting func(
 	}
 }
 
+func partialPath(dir string, h v1.Hash) string { return filepath.Join(dir, h.Algorithm+"-"+h.Hex) }
+
 // unnamedFile vanishes with its last descriptor.
 func unnamedFile() (*os.File, error) {
 	f, err := os.CreateTemp("", "bryo-blob-")
@@ -99,7 +108,7 @@ func unnamedFile() (*os.File, error) {
 
 // openLocked opens path (a regular file of ours, never through a link) and
 // takes its lock.
-func openLocked(ctx context.Context, path string, waiting func()) (*os.File, error) {
+func openLocked(ctx context.Context, path string, waiting func(), p *patience) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
@@ -110,7 +119,7 @@ func openLocked(ctx context.Context, path string, waiting func()) (*os.File, err
 		err = fmt.Errorf("open %s: not a regular file", path)
 	}
 	if err == nil {
-		err = lock(ctx, f, waiting)
+		err = lock(ctx, f, waiting, p)
 	}
 	if err != nil {
 		f.Close()
@@ -121,7 +130,7 @@ func openLocked(ctx context.Context, path string, waiting func()) (*os.File, err
 
 // lock polls, as flock(2) itself cannot be cancelled: 5 ms at first, at most
 // 100 ms.
-func lock(ctx context.Context, f *os.File, waiting func()) error {
+func lock(ctx context.Context, f *os.File, waiting func(), p *patience) error {
 	for pause := 5 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -134,12 +143,55 @@ func lock(ctx context.Context, f *os.File, waiting func()) error {
 			waiting()
 			waiting = nil
 		}
+		if p.isOver() {
+			return errStuck
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(pause):
 		}
 	}
+}
+
+// errStuck: who has the lock does not get on.
+var errStuck = errors.New("another process holds the lock and does not get on")
+
+// How long a lock's holder may get on by less than leastProgress bytes. That of an
+// image may be unpacking, which moves nothing that others see.
+var (
+	blobPatience  = 10 * time.Second
+	imagePatience = 60 * time.Second
+)
+
+const leastProgress = 256 << 10
+
+// patience watches what the holder of a lock has got. nil never ends.
+type patience struct {
+	progress func() int64 // bytes so far
+	limit    time.Duration
+
+	last  int64
+	since time.Time
+}
+
+func (p *patience) isOver() bool {
+	if p == nil {
+		return false
+	}
+	now := p.progress()
+	if p.since.IsZero() || now-p.last >= leastProgress || now < p.last {
+		p.last, p.since = now, time.Now()
+	}
+	return time.Since(p.since) > p.limit
+}
+
+func sizeOf(path string) int64 {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // isAt reports that path still names f.

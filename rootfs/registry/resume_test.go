@@ -449,6 +449,59 @@ func TestSharedBlob(t *testing.T) {
 	}
 }
 
+// A registry that serves a byte now and then, or a pull that was stopped, holds no
+// other pull of the same blob or the same image.
+func TestStuckHolder(t *testing.T) {
+	blob, img := blobPatience, imagePatience
+	t.Cleanup(func() { blobPatience, imagePatience = blob, img })
+	blobPatience, imagePatience = 200*time.Millisecond, 300*time.Millisecond
+	s := newServer(t)
+	image, data, h := bigImage(t, 3<<20)
+	pushed(t, s, "a", image)
+	o, rec := options(t)
+	if err := os.MkdirAll(o.PartialDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	blobLock, err := openLocked(t.Context(), filepath.Join(o.PartialDir, "sha256-"+h.Hex), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blobLock.Close()
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	imageLock, err := openLocked(t.Context(), filepath.Join(o.PartialDir, "image-"+digest.Hex), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer imageLock.Close()
+	// It gets on, slowly.
+	go func() {
+		for range 100 {
+			_, _ = blobLock.Write([]byte("x"))
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	pulledImage, err := Pull(testContext(t), s.ref(t, "a"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pulledImage.Close()
+	l, _ := pulledImage.LayerByDigest(h)
+	rc, err := l.Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	if b, err := io.ReadAll(rc); err != nil || !bytes.Equal(b, data) {
+		t.Errorf("%d bytes of %d, %v", len(b), len(data), err)
+	}
+	if !strings.Contains(strings.Join(rec.lines, ""), "does not get on") {
+		t.Errorf("nothing was said: %q", rec.lines)
+	}
+}
+
 // F19: a second pull of the same image waits until the first is closed.
 func TestImageLock(t *testing.T) {
 	s := newServer(t)
@@ -494,7 +547,7 @@ func TestCleanPartial(t *testing.T) {
 	old := filepath.Join(dir, "sha256-"+strings.Repeat("a", 64))
 	_ = os.WriteFile(old, make([]byte, 100), 0o600)
 	_ = os.WriteFile(filepath.Join(dir, "other"), nil, 0o600)
-	busy, err := openLocked(context.Background(), filepath.Join(dir, "sha256-"+strings.Repeat("b", 64)), nil)
+	busy, err := openLocked(context.Background(), filepath.Join(dir, "sha256-"+strings.Repeat("b", 64)), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
