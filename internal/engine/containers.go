@@ -91,11 +91,14 @@ func (e *Engine) readAll(ids []string) []*Container {
 // LogDir is where the container's log lies.
 func (e *Engine) LogDir(c *Container) string { return filepath.Join(e.containers().Path(c.ID), "log") }
 
+// errNotRunning: it has ended, or its supervisor just did.
+var errNotRunning = errors.New("is not running")
+
 // dial reaches the supervisor of a running container.
 func (e *Engine) dial(c *Container) (*supervisor.Control, error) {
 	control, err := supervisor.Dial(supervisor.SocketPath(e.containers(), c.ID))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
-		return nil, fmt.Errorf("container %s is not running", c.Name)
+		return nil, fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reach supervisor of container %s: %w", c.Name, err)
@@ -230,7 +233,7 @@ func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error)
 		return 1, fmt.Errorf("container %s is restarting, wait until the container is running", c.Name)
 	}
 	if !c.Running() {
-		return 1, fmt.Errorf("container %s is not running", c.Name)
+		return 1, fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
 	s := &session{tty: x.Tty && !x.Detach, stdin: x.Stdin && !x.Detach, proxy: !x.Detach, keys: keys}
 	if err := s.open(); err != nil {
@@ -350,7 +353,7 @@ func (e *Engine) awaitEnd(c *Container) error {
 // returns when the container has ended, so that rm may follow.
 func (e *Engine) Kill(c *Container, sig syscall.Signal) error {
 	if !c.Running() {
-		return fmt.Errorf("container %s is not running", c.Name)
+		return fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
 	_, err := e.ask(c, supervisor.Message{Signal: int(sig)})
 	if err != nil && sig == unix.SIGKILL && c.Status.Init.Alive() {
@@ -505,6 +508,9 @@ func (e *Engine) tryRemove(id string, o RemoveOptions) (gone bool, err error) {
 	}
 	zero := 0
 	if err := e.Stop(c, unix.SIGKILL, &zero); err != nil {
+		if errors.Is(err, errNotRunning) {
+			err = nil // it ends by itself meanwhile
+		}
 		return false, err
 	}
 	// A --rm container was removed by its supervisor.

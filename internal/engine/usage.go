@@ -11,7 +11,7 @@ import (
 // Processes lists what runs in a container.
 func (e *Engine) Processes(c *Container) ([]processes.Process, error) {
 	if !c.Running() {
-		return nil, fmt.Errorf("container %s is not running", c.Name)
+		return nil, fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
 	return processes.List(c.Status.Init.PID)
 }
@@ -36,7 +36,7 @@ type Usage struct {
 // one with the counters, else from its processes.
 func (e *Engine) Usage(c *Container) (Usage, error) {
 	if !c.Running() {
-		return Usage{}, fmt.Errorf("container %s is not running", c.Name)
+		return Usage{}, fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
 	first := c.Status.Init.PID
 	u := Usage{At: time.Now(), Limit: processes.HostMemory()}

@@ -180,10 +180,10 @@ func (i *Image) lockImage() error {
 	}
 }
 
-// fetched is how much of the image's layers lies in partial files, whoever got it.
+// fetched is how far any process is with the image's layers.
 func (i *Image) fetched() (total int64) {
 	for _, d := range i.manifest.Layers {
-		total += sizeOf(partialPath(i.s.opts.PartialDir, d.Digest))
+		total += Fetched(i.s.opts.PartialDir, d.Digest.String())
 	}
 	return total
 }

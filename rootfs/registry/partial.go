@@ -24,6 +24,7 @@ import (
 //	0     magic, 8 bytes
 //	8     checked: how many bytes the sum covers, 8 bytes big-endian
 //	16    sum: SHA-256 of those bytes
+//	48    consumed: how many bytes were read for unpacking, 8 bytes, a hint
 //	4096  the blob's bytes
 //
 // It is written without fsync. The sum is what makes that safe: after a power
@@ -37,6 +38,7 @@ import (
 const (
 	partialMagic  = "bryoblob"
 	partialHeader = 4096
+	consumedAt    = 48
 	// checkEvery bounds what a killed pull fetches twice. Each check costs one
 	// write of 48 bytes.
 	checkEvery = 4 << 20
@@ -70,7 +72,7 @@ func openPartial(ctx context.Context, dir string, d v1.Descriptor, waiting func(
 	}
 	p.path = partialPath(dir, d.Digest)
 	for {
-		p.f, err = openLocked(ctx, p.path, waiting, &patience{progress: func() int64 { return sizeOf(p.path) }, limit: blobPatience})
+		p.f, err = openLocked(ctx, p.path, waiting, &patience{progress: func() int64 { return Fetched(dir, d.Digest.String()) }, limit: blobPatience})
 		if errors.Is(err, errStuck) {
 			p.path = ""
 			p.f, err = unnamedFile()
@@ -186,12 +188,33 @@ func (p *patience) isOver() bool {
 	return time.Since(p.since) > p.limit
 }
 
-func sizeOf(path string) int64 {
-	info, err := os.Lstat(path)
+// Fetched says how far any process is with a blob ("sha256:…"), for who waits for
+// it: bytes that came, and bytes that were read for unpacking.
+func Fetched(dir, blob string) int64 {
+	h, err := v1.NewHash(blob)
+	if dir == "" || err != nil {
+		return 0
+	}
+	f, err := os.OpenFile(partialPath(dir, h), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return 0
 	}
-	return info.Size()
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	var consumed [8]byte
+	_, _ = f.ReadAt(consumed[:], consumedAt) // an empty file has none
+	return info.Size() + int64(binary.BigEndian.Uint64(consumed[:]))
+}
+
+// consumed notes how far a reader is.
+func (p *partial) consumed(n int64) {
+	if p.path == "" {
+		return
+	}
+	_, _ = p.f.WriteAt(binary.BigEndian.AppendUint64(nil, uint64(n)), consumedAt)
 }
 
 // isAt reports that path still names f.

@@ -322,7 +322,10 @@ func (r *reader) Read(b []byte) (int, error) {
 		b = b[:have-r.off]
 	}
 	n, err := file.f.ReadAt(b, partialHeader+r.off)
-	r.off += int64(n)
+	before := r.off / leastProgress
+	if r.off += int64(n); r.off/leastProgress != before {
+		file.consumed(r.off)
+	}
 	if !errors.Is(err, io.EOF) {
 		return n, err
 	}

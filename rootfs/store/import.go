@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.podman.io/storage"
@@ -185,7 +186,7 @@ func (r *importRun) layer(ctx context.Context, i int, report *meterLayer) error 
 	free := sync.OnceFunc(func() { <-r.slots })
 	defer free()
 	layer := &r.plan.layers[i]
-	unlock, err := r.store.locks.take(ctx, layerByte(layer.id), true)
+	unlock, err := r.lock(ctx, layer)
 	if err != nil {
 		return err
 	}
@@ -211,6 +212,38 @@ func (r *importRun) layer(ctx context.Context, i int, report *meterLayer) error 
 	close(r.applied[i])
 	return nil
 }
+
+// lock waits for a layer's lock as long as its holder gets on: one that was stopped,
+// or whose registry hands out a byte now and then, holds nobody. Without the lock the
+// layer is made twice, and apply takes the one that came first.
+func (r *importRun) lock(ctx context.Context, layer *planLayer) (unlock func(), err error) {
+	if r.store.options.Fetched == nil {
+		return r.store.locks.take(ctx, layerByte(layer.id), true)
+	}
+	last, since := r.store.options.Fetched(layer.digest), time.Now()
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		if unlock, err := r.store.locks.try(layerByte(layer.id), true); unlock != nil || err != nil {
+			return unlock, err
+		}
+		if now := r.store.options.Fetched(layer.digest); now < last || now-last >= leastProgress {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) > layerPatience {
+			return func() {}, nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+const leastProgress = 256 << 10 // bytes
+
+// layerPatience is how long the holder of a layer's lock may seem to do nothing. It
+// may be waiting for layers below, or for the disk.
+var layerPatience = time.Minute
 
 // awaitTwin waits for an equal layer further down in the same image, usually an
 // empty one, to be taken from there instead of being fetched twice.
@@ -252,6 +285,9 @@ func (r *importRun) apply(ctx context.Context, i int, staged *drivers.DriverWith
 	_, err = r.store.storage.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 		ID: r.plan.layers[i].id, ParentLayer: parent, DiffOutput: staged, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 	})
+	if errors.Is(err, storage.ErrDuplicateID) && r.store.has(r.plan.layers[i].id) {
+		return r.store.storage.CleanupStagedLayer(staged) // see lock
+	}
 	if err != nil {
 		return fmt.Errorf("layer %.19s: %w", r.plan.layers[i].digest, err)
 	}

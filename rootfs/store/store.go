@@ -29,6 +29,9 @@ type Options struct {
 	// free until Close.
 	Removing bool
 	Limits   unpack.Limits
+	// Fetched says how far any process is with a blob ("sha256:…"): a layer's lock is
+	// not waited for when its holder does not get on. nil: waited for in any case.
+	Fetched func(blob string) int64
 	// InUse names the containers that use an image; nil for none. It is called
 	// with images.lock held exclusively.
 	InUse func(imageID string) []string

@@ -625,3 +625,38 @@ func TestMappedAndFlatten(t *testing.T) {
 		t.Error(entries)
 	}
 }
+
+// Two images that share a layer: who holds its lock and does not get on is not waited
+// for, and what he brings in the end is no second layer.
+func TestImportBesideStuckHolder(t *testing.T) {
+	patience := layerPatience
+	t.Cleanup(func() { layerPatience = patience })
+	layerPatience = 100 * time.Millisecond
+	s := newStore(t, Options{Fetched: func(string) int64 { return 7 }})
+	data := tarOf("shared", "contents")
+	slow, quick := gzipLayer(data), gzipLayer(data)
+	started, goOn := make(chan struct{}), make(chan struct{})
+	slow.open = func() (io.ReadCloser, error) {
+		close(started)
+		<-goOn
+		return io.NopCloser(bytes.NewReader(slow.data)), nil
+	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.Import(t.Context(), newFake("a", slow, gzipLayer(tarOf("a", "a"))), ImportOptions{Names: []string{"one"}})
+		first <- err
+	}()
+	<-started
+	record := s.mustImport(t, newFake("b", quick, gzipLayer(tarOf("b", "b"))), "two")
+	close(goOn)
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	again, err := image.Lookup(s.root, "one", "")
+	if err != nil || again.Layers[1] != record.Layers[1] {
+		t.Errorf("%+v, %v: not the layer of %+v", again, err, record)
+	}
+	if text, err := os.ReadFile(filepath.Join(record.Layers[1], "shared")); err != nil || string(text) != "contents" {
+		t.Errorf("%q, %v", text, err)
+	}
+}

@@ -69,6 +69,7 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		SingleUID: r.request.Single,
 		NoOverlay: mount.OverlaySupported(r.request.Root) != nil,
 		InUse:     usedBy(r.request.Root),
+		Fetched:   func(blob string) int64 { return registry.Fetched(r.partialDir(), blob) },
 		Removing:  r.request.Op == images.OpRemove || r.request.Op == images.OpPrune,
 	}
 	var err error
