@@ -298,6 +298,9 @@ func (p *spool) open() *reader {
 	return &reader{p: p}
 }
 
+// Verified is the digest that the bytes have when Read has come to io.EOF.
+func (r *reader) Verified() string { return r.p.desc.Digest.String() }
+
 // Read blocks until bytes are there, the blob is complete, or it failed.
 func (r *reader) Read(b []byte) (int, error) {
 	p := r.p

@@ -34,7 +34,8 @@ type ImportOptions struct {
 }
 
 // Import brings an image into the store and names it. Every digest, size and
-// count is verified, whatever img itself verifies. Layers that the store has are
+// count is verified, whatever img itself verifies; only the digest of a layer's
+// compressed bytes is left to a source that is a verifier. Layers that the store has are
 // not asked for. When Import returns, the image is on disk.
 //
 // Errors wrap ErrInvalid for a bad image, unpack.ErrLimit for one beyond a

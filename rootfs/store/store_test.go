@@ -319,6 +319,44 @@ func TestImportRefused(t *testing.T) {
 	}
 }
 
+// sworn says of its bytes that they have the digest.
+type sworn struct {
+	io.ReadCloser
+	digest string
+}
+
+func (s sworn) Verified() string { return s.digest }
+
+// A source that has verified another digest than the layer's is not believed, and
+// one that has verified the right one only what it can know: the bytes' digest.
+func TestVerifier(t *testing.T) {
+	good := tarOf("etc/hosts", "contents")
+	for name, test := range map[string]struct {
+		digest func(*fakeLayer) string
+		spoil  func(*fakeLayer)
+		want   string
+	}{
+		"another":      {func(*fakeLayer) string { return sum(nil) }, func(l *fakeLayer) { l.data[len(l.data)-20] ^= 1 }, "digest is"},
+		"none":         {func(*fakeLayer) string { return "" }, func(l *fakeLayer) { l.digest = sum(nil) }, "digest is"},
+		"wrong DiffID": {func(l *fakeLayer) string { return l.digest }, func(l *fakeLayer) { l.diffID = sum(nil) }, "unpacked digest is"},
+		"too short":    {func(l *fakeLayer) string { return l.digest }, func(l *fakeLayer) { l.size++ }, "cut off after"},
+		"good":         {func(l *fakeLayer) string { return l.digest }, func(*fakeLayer) {}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t, Options{})
+			l := gzipLayer(good)
+			test.spoil(l)
+			l.open = func() (io.ReadCloser, error) {
+				return sworn{io.NopCloser(bytes.NewReader(l.data)), test.digest(l)}, nil
+			}
+			_, err := s.Import(context.Background(), newFake("x", l), ImportOptions{Names: []string{"a"}})
+			if test.want == "" && err != nil || test.want != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("error %v; want %q", err, test.want)
+			}
+		})
+	}
+}
+
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }

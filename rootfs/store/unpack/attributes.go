@@ -76,14 +76,45 @@ func (u *unpacker) owner(header *tar.Header) (uid, gid int, err error) {
 	return header.Uid, header.Gid, nil
 }
 
-// xattrs sets the extended attributes of an open file.
-func (u *unpacker) xattrs(fd int, header *tar.Header) error {
-	count := 0
-	for key := range header.PAXRecords {
-		if strings.HasPrefix(key, xattr.Prefix) {
-			count++
+// attributes sets owner, extended attributes and mode of an open file, in this
+// order: a change of owner clears setuid bits and capabilities.
+func (u *unpacker) attributes(fd int, e *entry) error {
+	if err := unix.Fchown(fd, e.uid, e.gid); err != nil {
+		return fmt.Errorf("owner %d:%d: %w", e.uid, e.gid, err)
+	}
+	if err := u.xattrs(fd, e.Header); err != nil {
+		return err
+	}
+	return unix.Fchmod(fd, uint32(e.Mode)&0o7777)
+}
+
+// attributesOfNew is attributes for a file that was just made with the entry's
+// permissions. What is right already is not set again: that would be a transaction
+// of the file system, a look costs a tenth of one. The look finds what a umask, an
+// ACL or a set-group-id directory made of the file.
+func (u *unpacker) attributesOfNew(fd int, e *entry) error {
+	mode := uint32(e.Mode) & 0o7777
+	if mode&^0o777 != 0 || countXattrs(e.Header) > 0 {
+		return u.attributes(fd, e)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Uid != uint32(e.uid) || st.Gid != uint32(e.gid) {
+		if err := unix.Fchown(fd, e.uid, e.gid); err != nil {
+			return fmt.Errorf("owner %d:%d: %w", e.uid, e.gid, err)
 		}
 	}
+	if st.Mode&0o7777 != mode {
+		return unix.Fchmod(fd, mode)
+	}
+	return nil
+}
+
+// xattrs sets the extended attributes of an open file.
+func (u *unpacker) xattrs(fd int, header *tar.Header) error {
+	count := countXattrs(header)
 	if count == 0 {
 		return nil
 	}
@@ -96,6 +127,15 @@ func (u *unpacker) xattrs(fd int, header *tar.Header) error {
 		}
 	}
 	return nil
+}
+
+func countXattrs(header *tar.Header) (count int) {
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, xattr.Prefix) {
+			count++
+		}
+	}
+	return count
 }
 
 // tolerable: a file system without extended attributes, or a user namespace

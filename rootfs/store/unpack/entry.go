@@ -74,18 +74,6 @@ func (u *unpacker) dress(fd int, base string, e *entry) error {
 	return u.attributes(dir, e)
 }
 
-// attributes sets owner, extended attributes and mode of an open file, in this
-// order: a change of owner clears setuid bits and capabilities.
-func (u *unpacker) attributes(fd int, e *entry) error {
-	if err := unix.Fchown(fd, e.uid, e.gid); err != nil {
-		return fmt.Errorf("owner %d:%d: %w", e.uid, e.gid, err)
-	}
-	if err := u.xattrs(fd, e.Header); err != nil {
-		return err
-	}
-	return unix.Fchmod(fd, uint32(e.Mode)&0o7777)
-}
-
 func (u *unpacker) placeFile(e *entry) error {
 	if err := u.spend(e.Size); err != nil {
 		return err
@@ -96,7 +84,7 @@ func (u *unpacker) placeFile(e *entry) error {
 	}
 	var fd int
 	err = u.create(parent, e, func() (err error) {
-		fd, err = unix.Openat(parent, e.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		fd, err = unix.Openat(parent, e.base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(e.Mode)&0o777)
 		return err
 	})
 	if err != nil {
@@ -106,7 +94,7 @@ func (u *unpacker) placeFile(e *entry) error {
 	if err := u.tape.payload(e.Header, func() error { return u.fill(fd, e.Size) }); err != nil {
 		return err
 	}
-	if err := u.attributes(fd, e); err != nil {
+	if err := u.attributesOfNew(fd, e); err != nil {
 		return err
 	}
 	writeSoon(fd, e.Size)

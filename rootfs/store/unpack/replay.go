@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"os"
 	"path"
@@ -64,13 +63,13 @@ func replayFile(top *root, n *note, w io.Writer, buffer []byte) error {
 		return fmt.Errorf("layer file %.200q: %w", name, err)
 	}
 	defer file.Close()
-	sum := crc64.New(crc64.MakeTable(crc64.ISO))
+	sum := newChecksum()
 	source := struct{ io.Reader }{io.LimitReader(file, n.Size+1)}
 	written, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, sum)}, source, buffer)
 	if err != nil {
 		return fmt.Errorf("layer file %.200q: %w", name, err)
 	}
-	if written != n.Size || !bytes.Equal(sum.Sum(nil), n.Payload) {
+	if written != n.Size || !bytes.Equal(sum.bytes(), n.Payload) {
 		return fmt.Errorf("layer file %.200q: changed since it was unpacked", name)
 	}
 	return nil

@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"hash"
-	"hash/crc64"
 	"io"
 	"strconv"
 	"unicode/utf8"
@@ -25,7 +23,7 @@ type tape struct {
 	position int
 	// Contents of the present file: counted and summed up, not noted.
 	inPayload bool
-	sum       hash.Hash64
+	sum       *checksum
 	err       error
 }
 
@@ -33,7 +31,7 @@ type tape struct {
 const maxSegment = 1 << 20
 
 func newTape(source io.Reader, notes io.Writer) *tape {
-	t := &tape{source: source, sum: crc64.New(crc64.MakeTable(crc64.ISO))}
+	t := &tape{source: source, sum: newChecksum()}
 	if notes != nil {
 		t.notes = bufio.NewWriterSize(notes, 256<<10)
 	}
@@ -68,14 +66,14 @@ func (t *tape) payload(header *tar.Header, copy func() error) error {
 		return copy()
 	}
 	t.flush()
-	t.sum.Reset()
+	t.sum.reset()
 	t.inPayload = true
 	err := copy()
 	t.inPayload = false
 	if err != nil {
 		return err
 	}
-	t.file(header.Name, header.Size, t.sum.Sum(nil))
+	t.file(header.Name, header.Size, t.sum.bytes())
 	return t.err
 }
 
