@@ -94,11 +94,17 @@ func NewControl(fd int) (*Control, error) {
 	return &Control{file: os.NewFile(uintptr(fd), "control")}, nil
 }
 
-// maxMessage bounds a packet. An Exec carries arguments and environment.
-const maxMessage = 160 << 10
+// maxPacket is what goes as one packet; a longer message lies in a memory file that
+// goes with the packet.
+const maxPacket = 32 << 10
 
-// maxFiles is how many files go with one message: stdin, stdout, stderr.
-const maxFiles = 3
+// maxMessage bounds a message. An Exec carries arguments and environment, which are at
+// most 6 MiB for the kernel (execve(2)) and in JSON up to six times as long.
+const maxMessage = 40 << 20
+
+// maxFiles is how many files go with one message: stdin, stdout, stderr, and the
+// message itself.
+const maxFiles = 4
 
 // Send writes one message; files go with it and stay open here.
 func (c *Control) Send(m Message, files ...*os.File) error {
@@ -108,6 +114,14 @@ func (c *Control) Send(m Message, files ...*os.File) error {
 	}
 	if len(data) > maxMessage {
 		return fmt.Errorf("control socket: message of %d bytes, at most %d", len(data), maxMessage)
+	}
+	if len(data) > maxPacket {
+		long, err := memoryFile(data)
+		if err != nil {
+			return fmt.Errorf("control socket: %w", err)
+		}
+		defer long.Close()
+		data, files = []byte{inMemoryFile}, append(files[:len(files):len(files)], long)
 	}
 	rights := linux.Rights(files)
 	raw, err := c.file.SyscallConn()
@@ -124,34 +138,87 @@ func (c *Control) Send(m Message, files ...*os.File) error {
 	return errors.Join(err, sendErr)
 }
 
+// inMemoryFile is the packet of a message that lies in the last of its files.
+const inMemoryFile = 'M'
+
+func memoryFile(data []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("message", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "message")
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // Receive waits for one message; io.EOF when the other side is gone. The caller
 // closes the files.
 func (c *Control) Receive() (m Message, files []*os.File, err error) {
-	buffer, control := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(4*maxFiles))
-	raw, err := c.file.SyscallConn()
+	data, files, err := c.packet()
+	if err == nil && len(data) == 1 && data[0] == inMemoryFile {
+		data, files, err = readMemoryFile(files)
+	}
+	if err == nil {
+		if err = json.Unmarshal(data, &m); err != nil {
+			err = fmt.Errorf("control socket: %w", err)
+		}
+	}
 	if err != nil {
+		linux.CloseAll(files)
 		return m, nil, err
 	}
-	var n, controlLen int
+	return m, files, nil
+}
+
+// packet asks for the length first: who waits holds no buffer.
+func (c *Control) packet() (data []byte, files []*os.File, err error) {
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return nil, nil, err
+	}
+	var controlLen int
 	var receiveErr error
+	control := make([]byte, unix.CmsgSpace(4*maxFiles))
 	err = raw.Read(func(fd uintptr) bool {
-		n, controlLen, _, _, receiveErr = unix.Recvmsg(int(fd), buffer, control, unix.MSG_CMSG_CLOEXEC)
+		var n int
+		if n, _, _, _, receiveErr = unix.Recvmsg(int(fd), nil, nil, unix.MSG_PEEK|unix.MSG_TRUNC); receiveErr != nil || n == 0 {
+			return !errors.Is(receiveErr, unix.EAGAIN)
+		}
+		data = make([]byte, min(n, maxPacket))
+		n, controlLen, _, _, receiveErr = unix.Recvmsg(int(fd), data, control, unix.MSG_CMSG_CLOEXEC)
+		data = data[:max(n, 0)]
 		return !errors.Is(receiveErr, unix.EAGAIN)
 	})
 	switch {
 	case err != nil:
-		return m, nil, err
-	case errors.Is(receiveErr, unix.ECONNRESET), receiveErr == nil && n == 0:
-		return m, nil, io.EOF
+		return nil, nil, err
+	case errors.Is(receiveErr, unix.ECONNRESET), receiveErr == nil && len(data) == 0:
+		return nil, nil, io.EOF
 	case receiveErr != nil:
-		return m, nil, receiveErr
+		return nil, nil, receiveErr
 	}
-	files = linux.Received(control[:controlLen])
-	if err := json.Unmarshal(buffer[:n], &m); err != nil {
-		linux.CloseAll(files)
-		return m, nil, fmt.Errorf("control socket: %w", err)
+	return data, linux.Received(control[:controlLen]), nil
+}
+
+// readMemoryFile takes the message out of the last file.
+func readMemoryFile(files []*os.File) ([]byte, []*os.File, error) {
+	if len(files) == 0 {
+		return nil, nil, errors.New("control socket: a long message without its file")
 	}
-	return m, files, nil
+	last := len(files) - 1
+	defer files[last].Close()
+	info, err := files[last].Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxMessage {
+		return nil, files[:last], errors.New("control socket: a long message in no such file")
+	}
+	data := make([]byte, info.Size())
+	if _, err := files[last].ReadAt(data, 0); err != nil {
+		return nil, files[:last], fmt.Errorf("control socket: %w", err)
+	}
+	return data, files[:last], nil
 }
 
 // Close ends the conversation.
