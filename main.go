@@ -16,6 +16,7 @@ import (
 )
 
 func main() {
+	userns.Settled()
 	if sandbox.IsInit() {
 		sandbox.Init()
 	}

@@ -3,6 +3,7 @@ package userns
 /*
 extern int bryo_twin_pid, bryo_twin_socket, bryo_twin_control, bryo_is_twin, bryo_keyring;
 extern long long bryo_began;
+extern void bryo_restore_slack(void);
 */
 import "C"
 
@@ -74,3 +75,7 @@ func SharedKeyring() bool { return C.bryo_keyring != 0 }
 // Began is when this process was executed, in nanoseconds of CLOCK_MONOTONIC; a
 // twin has the time of its command.
 func Began() int64 { return int64(C.bryo_began) }
+
+// Settled is called first by main, in the main thread: the runtime has made its monitor
+// thread, which keeps the slack of its sleeps. Nothing that is executed inherits it.
+func Settled() { C.bryo_restore_slack() }
