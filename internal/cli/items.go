@@ -62,6 +62,13 @@ func containerOf(c *cli.Context, key string) (*engine.Engine, *engine.Container,
 	return e, container, err
 }
 
+// checkDetachKeys refuses keys that nobody can type, whether they are needed or not:
+// without a terminal it would show only on the day when there is one.
+func checkDetachKeys(c *cli.Context) error {
+	_, err := engine.DetachKeys(c.String("detach-keys"))
+	return err
+}
+
 // inspectAll prints what find returns for each operand; those that are not
 // found are named on stderr and do not keep the others, as docker has it.
 func inspectAll(c *cli.Context, find func(e *engine.Engine, name string) (any, error)) error {
@@ -95,7 +102,7 @@ func timeRange(c *cli.Context, since, until *time.Time) (err error) {
 	for flag, to := range map[string]*time.Time{"since": since, "until": until} {
 		if value := c.String(flag); value != "" {
 			if *to, err = format.Time(value, time.Now()); err != nil {
-				return usageError(fmt.Sprintf("invalid value for \"%s\": %v", flag, err))
+				return fmt.Errorf("invalid value for \"%s\": %w", flag, err)
 			}
 		}
 	}

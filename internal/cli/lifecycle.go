@@ -57,6 +57,9 @@ func start(c *cli.Context) error {
 	if err := refuse(c); err != nil {
 		return err
 	}
+	if err := checkDetachKeys(c); err != nil {
+		return err
+	}
 	if c.Bool("restart-policies") {
 		return startPolicies(c)
 	}
@@ -263,6 +266,9 @@ func attachCommand() *cli.Command {
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
+			if err := checkDetachKeys(c); err != nil {
+				return err
+			}
 			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {
 				return err
@@ -297,6 +303,9 @@ func execCommand() *cli.Command {
 
 func execute(c *cli.Context) error {
 	if err := atLeast(c, 2); err != nil {
+		return err
+	}
+	if err := checkDetachKeys(c); err != nil {
 		return err
 	}
 	env, err := environmentOf(c)

@@ -66,7 +66,7 @@ func readLogs(c *cli.Context, e *engine.Engine, container *engine.Container, opt
 func logOptions(c *cli.Context) (o logs.ReadOptions, err error) {
 	o.Follow = c.Bool("follow")
 	if o.Tail, err = logs.ParseTail(c.String("tail")); err != nil {
-		return o, usageError(err.Error())
+		return o, err
 	}
 	return o, timeRange(c, &o.Since, &o.Until)
 }

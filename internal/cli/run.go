@@ -41,6 +41,9 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkDetachKeys(c); err != nil {
+		return creation(err)
+	}
 	e, err := engineOf(c)
 	if err != nil {
 		return err

@@ -235,6 +235,9 @@ func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error)
 	if !c.Running() {
 		return 1, fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
+	if size := stringsOf(x); size > maxExecStrings {
+		return 126, fmt.Errorf("arguments and environment of %d bytes: the kernel takes at most %d (6 MiB)", size, maxExecStrings)
+	}
 	s := &session{tty: x.Tty && !x.Detach, stdin: x.Stdin && !x.Detach, proxy: !x.Detach, keys: keys}
 	if err := s.open(); err != nil {
 		return 1, err
@@ -265,6 +268,19 @@ func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error)
 		return 0, err
 	}
 	return s.follow()
+}
+
+// maxExecStrings is what no execve(2) goes beyond, however large the stack may grow.
+const maxExecStrings = 6 << 20
+
+// stringsOf is the size of what an exec gives its program.
+func stringsOf(x supervisor.Exec) (size int) {
+	for _, list := range [][]string{x.Args, x.Env} {
+		for _, s := range list {
+			size += len(s) + 1
+		}
+	}
+	return size
 }
 
 // Stop ends a container: its stop signal, then SIGKILL after the timeout, in

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -108,12 +109,9 @@ func (s *session) openInput() error {
 	s.input = r
 	var from io.Reader = os.Stdin
 	if s.tty {
-		if s.keys == "" {
-			s.keys = defaultKeys
-		}
-		keys, err := term.ToBytes(s.keys)
+		keys, err := DetachKeys(s.keys)
 		if err != nil {
-			return fmt.Errorf("invalid detach keys (%s): %w", s.keys, err)
+			return err
 		}
 		from = term.NewEscapeProxy(os.Stdin, keys)
 	}
@@ -126,6 +124,16 @@ func (s *session) openInput() error {
 		}
 	}
 	return nil
+}
+
+// DetachKeys are the bytes of a sequence in docker's spelling: "ctrl-a,x"; without
+// one, those of docker's default.
+func DetachKeys(spelling string) ([]byte, error) {
+	keys, err := term.ToBytes(cmp.Or(spelling, defaultKeys))
+	if err != nil {
+		return nil, fmt.Errorf("invalid detach keys (%s): %w", spelling, err)
+	}
+	return keys, nil
 }
 
 // handed is called when the supervisor has its copy of the input.

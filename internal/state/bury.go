@@ -74,6 +74,16 @@ func (d Dir) told(id string, start time.Time) (end ending) {
 	return end
 }
 
+// toldDestroyed: the journal has the end of the container.
+func (d Dir) toldDestroyed(c *Config) (told bool) {
+	o := events.Options{Since: time.Unix(1, 0), Until: time.Now(), Mentions: short(c.ID)}
+	_ = events.Read(context.Background(), d.root, o, func(e *events.Event) error {
+		told = told || e.Type == events.Container && e.Actor.ID == c.ID && e.Action == "destroy"
+		return nil
+	})
+	return told
+}
+
 // orphaned: recorded as alive, and neither supervisor nor program is.
 func (s *Status) orphaned() bool {
 	switch s.Phase {

@@ -113,8 +113,14 @@ func (d Dir) withdrawn(id string) string { return d.ephemeral(id) + ".removed" }
 // Withdraw takes a --rm container out of sight, in two system calls: its name is
 // free and nobody finds it any more. Delete does the rest, whenever; if nobody
 // gets to it, the marker leads the next sweep there. It returns where the
-// directory is now.
+// directory is now. The caller announces the end: until his process is gone no
+// sweep takes over, and none tells it a second time.
 func (d Dir) Withdraw(id, name string) (string, error) {
+	_, _ = d.lock(id, unix.LOCK_EX|unix.LOCK_NB)
+	return d.withdraw(id, name)
+}
+
+func (d Dir) withdraw(id, name string) (string, error) {
 	d.releaseNames(id, name)
 	if err := os.Rename(d.Path(id), d.withdrawn(id)); err != nil {
 		return "", fmt.Errorf("remove container %s: %w", short(id), err)
@@ -194,16 +200,46 @@ func (d Dir) makerGone(id string) bool {
 // Sweep deletes the abandoned containers. It runs inside a user namespace.
 func (d Dir) Sweep() {
 	for _, id := range d.Abandoned() {
-		name := ""
-		c, err := d.Load(id)
-		if err == nil {
-			name = c.Name
-			d.Bury(id)
-		}
-		if d.Delete(id, name) == nil && err == nil {
-			d.Announce(c, "destroy")
+		if c, err := d.Load(id); err == nil {
+			d.sweep(c)
+		} else if c, err := loadConfig(d.withdrawn(id), id); err == nil {
+			d.sweepWithdrawn(c)
+		} else {
+			_ = d.Delete(id, "")
 		}
 	}
+}
+
+// sweep does all that the supervisor of a --rm container did not get to.
+func (d Dir) sweep(c *Config) {
+	release, err := d.lock(c.ID, unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		return // another one is at it
+	}
+	defer release()
+	d.BuryLocked(c.ID)
+	if _, err := d.withdraw(c.ID, c.Name); err == nil {
+		d.clear(c)
+	}
+}
+
+// sweepWithdrawn goes on where a withdrawal was cut short.
+func (d Dir) sweepWithdrawn(c *Config) {
+	release, err := lockDir(d.withdrawn(c.ID), c.ID, unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		return
+	}
+	defer release()
+	d.clear(c)
+}
+
+// clear tells the end of a withdrawn container before the last trace goes: whoever
+// is killed in between leaves to the next one what he did not do.
+func (d Dir) clear(c *Config) {
+	if !d.toldDestroyed(c) {
+		d.Announce(c, "destroy")
+	}
+	_ = d.Delete(c.ID, c.Name)
 }
 
 // Save replaces the config of a container, for `update`.
@@ -215,9 +251,11 @@ func (d Dir) Save(c *Config) error {
 }
 
 // Load reads the config of one container by its full id.
-func (d Dir) Load(id string) (*Config, error) {
+func (d Dir) Load(id string) (*Config, error) { return loadConfig(d.Path(id), id) }
+
+func loadConfig(dir, id string) (*Config, error) {
 	var c Config
-	if err := readJSON(filepath.Join(d.Path(id), "config.json"), &c); err != nil {
+	if err := readJSON(filepath.Join(dir, "config.json"), &c); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 		}
@@ -416,12 +454,16 @@ func (d Dir) status(id string, bury func()) (*Status, error) {
 func (d Dir) Lock(id string) (release func(), err error) { return d.lock(id, unix.LOCK_EX) }
 
 func (d Dir) lock(id string, how int) (release func(), err error) {
-	fd, err := unix.Open(d.Path(id), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return lockDir(d.Path(id), id, how)
+}
+
+func lockDir(dir, id string, how int) (release func(), err error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("%w: %s", ErrNotFound, short(id))
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: d.Path(id), Err: err}
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	for {
 		err := unix.Flock(fd, how)

@@ -1,12 +1,15 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"bryo/internal/events"
 	"bryo/internal/linux"
 )
 
@@ -122,6 +125,66 @@ func TestAbandoned(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDestroyIsToldOnce: wherever the removal was cut short, the sweep tells the end
+// that nobody told, and no other.
+func TestDestroyIsToldOnce(t *testing.T) {
+	for name, leave := range map[string]func(d Dir, c *Config){
+		"before the withdrawal": func(Dir, *Config) {},
+		"withdrawn":             func(d Dir, c *Config) { _, _ = d.withdraw(c.ID, c.Name) },
+		"told": func(d Dir, c *Config) {
+			_, _ = d.withdraw(c.ID, c.Name)
+			d.Announce(c, "destroy")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, c := Open(t.TempDir()), config("web")
+			c.Host.Remove, c.Creator = true, gone
+			create(t, d, c)
+			leave(d, c)
+			d.Sweep()
+			d.Sweep()
+			if n := destroyed(t, d, c); n != 1 {
+				t.Errorf("told %d times", n)
+			}
+			if marks, _ := os.ReadDir(d.ephemeral("")); len(marks) > 0 {
+				t.Errorf("left: %v", marks)
+			}
+		})
+	}
+}
+
+// TestSweepLeavesTheWithdrawing: who withdraws and lives finishes himself.
+func TestSweepLeavesTheWithdrawing(t *testing.T) {
+	d, c := Open(t.TempDir()), config("web")
+	c.Host.Remove, c.Creator = true, gone
+	create(t, d, c)
+	if _, err := d.Withdraw(c.ID, c.Name); err != nil {
+		t.Fatal(err)
+	}
+	d.Sweep()
+	if n := destroyed(t, d, c); n != 0 {
+		t.Errorf("the sweep told it")
+	}
+	if err := d.Delete(c.ID, c.Name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func destroyed(t *testing.T, d Dir, c *Config) (n int) {
+	t.Helper()
+	o := events.Options{Since: time.Unix(1, 0), Until: time.Now()}
+	err := events.Read(context.Background(), d.root, o, func(e *events.Event) error {
+		if e.Action == "destroy" && e.Actor.ID == c.ID {
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func create(t *testing.T, d Dir, c *Config) {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"strconv"
@@ -32,7 +33,7 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		id: state.NewID(), client: clientOf(Attach{Stdin: e.Stdin, Stdout: !e.Detach, Stderr: !e.Detach && !e.Tty}, files),
 	}
 	run.outputs.last = !e.Detach
-	words := strings.Join(e.Args, " ")
+	words := shownWords(e.Args)
 	c.announce("exec_create: "+words, "execID", run.id)
 	if err := c.begin(run, e); err != nil {
 		run.client.close()
@@ -49,6 +50,25 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		run.leave()
 	}()
 	return nil
+}
+
+// shownWords is the command as an event tells it, which has it twice in a line of 4 kB:
+// what is longer would not be told at all.
+func shownWords(args []string) string {
+	const room = 1500 // in JSON
+	words := strings.Join(args, " ")
+	if len(words) > room {
+		words = strings.ToValidUTF8(words[:room], "") + "…"
+	}
+	for quotedSize(words) > room {
+		words = strings.ToValidUTF8(words[:len(words)*3/4], "") + "…"
+	}
+	return words
+}
+
+func quotedSize(s string) int {
+	quoted, _ := json.Marshal(s)
+	return len(quoted)
 }
 
 // execFailure has docker's exit codes of exec: 127 when something that was named
