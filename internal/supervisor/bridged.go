@@ -47,9 +47,26 @@ func (s *supervisor) lineChanged(name string, err error) {
 			}
 		}
 	})
-	if err == nil {
-		s.onMain(func() { s.follow(name) })
+	s.onMain(func() {
+		if err != nil {
+			s.cutPorts(name)
+		} else {
+			s.follow(name)
+		}
+	})
+}
+
+// cutPorts frees the published ports that a cut network leads to: who connects is
+// refused instead of waiting.
+func (s *supervisor) cutPorts(name string) {
+	if s.wires.served != name || s.bypassing() != 0 || len(s.ports.Mappings()) == 0 {
+		return
 	}
+	s.mu.Lock()
+	s.lost = s.ports.Mappings()
+	s.mu.Unlock()
+	s.ports.Close()
+	s.change(func(st *state.Status) { st.Ports = nil })
 }
 
 func endpointOf(st *state.Status, name string) *state.Endpoint {
@@ -72,18 +89,24 @@ func (s *supervisor) follow(name string) {
 			}
 		})
 	}
-	if !moved {
+	if moved {
+		if err := s.updateEtc(); err != nil {
+			fmt.Fprintln(os.Stderr, "bryo:", err)
+		}
+	}
+	if s.wires.served != name || !moved && len(s.ports.Mappings()) > 0 {
 		return
 	}
-	if err := s.updateEtc(); err != nil {
-		fmt.Fprintln(os.Stderr, "bryo:", err)
+	if moved {
+		s.wires.served = "" // where they lead is not there any more
 	}
-	if s.wires.served != name {
-		return
-	}
-	s.ports.Pause()
-	if err := s.servePorts(); err != nil {
+	if err := s.movePorts(); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
+		s.change(func(st *state.Status) {
+			if e := endpointOf(st, name); e != nil {
+				e.Error = err.Error()
+			}
+		})
 	}
 }
 

@@ -41,6 +41,7 @@ type supervisor struct {
 	stdio   *stdio
 	stopped bool // by the user: no restart
 	health  *monitor
+	lost    []port.Mapping // ports that a cut network led to: wanted again when it is back
 
 	memory    string          // the run directory, once it is mounted
 	early     *mount.Detached // the root, if prepareEarly made it

@@ -235,7 +235,11 @@ func (s *supervisor) watchNetwork() {
 // instead of waiting.
 func (s *supervisor) cutOff(i int, name string, err error) {
 	fmt.Fprintf(os.Stderr, "bryo: network %s: %v: the container is cut off\n", name, err)
-	s.publishedPorts().Close()
+	ports := s.publishedPorts()
+	s.mu.Lock()
+	s.lost = ports.Mappings()
+	s.mu.Unlock()
+	ports.Close()
 	s.change(func(st *state.Status) {
 		st.Ports = nil
 		if i < len(st.Networks) && st.Networks[i].Name == name {
@@ -291,7 +295,13 @@ func (s *supervisor) openPorts() error {
 	if s.bypassing() != 0 {
 		open = port.Reserve
 	}
-	ports, err := open(h.Publish, s.status.Ports)
+	s.mu.Lock()
+	before := s.status.Ports
+	if len(before) == 0 {
+		before = s.lost
+	}
+	s.mu.Unlock()
+	ports, err := open(h.Publish, before)
 	s.mu.Lock()
 	s.ports = ports
 	s.mu.Unlock()

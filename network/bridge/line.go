@@ -84,6 +84,9 @@ var errCut = errors.New("the network's helper has ended")
 
 // ask is called with the lock held.
 func (l *Line) ask(m message, files ...*os.File) (message, error) {
+	if l.conn.UnixConn == nil { // cut, and not restored
+		return m, errCut
+	}
 	if err := l.conn.send(m, files...); err != nil {
 		return m, errCut
 	}
