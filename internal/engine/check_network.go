@@ -19,8 +19,9 @@ func (e *Engine) checkNetworks() (found []Finding, err error) {
 		return nil, err
 	}
 	processes := e.networks().Processes()
-	found = e.checkIdle(processes, attached(list))
-	for name := range attached(list) {
+	inUse := attached(list)
+	found = e.checkIdle(processes, inUse)
+	for name := range inUse {
 		found = append(found, e.checkHelper(name, processes)...)
 	}
 	for _, c := range list {

@@ -343,9 +343,27 @@ func (e *Engine) changeNetworks(c *Container, action string, n *Network, change 
 			fresh.Host.Networks = old
 			return errors.Join(err, e.containers().Save(fresh.Config))
 		}
+		if err := e.tellGuests(c.ID); err != nil {
+			return err
+		}
 	}
 	e.announceNetwork(action, n.Config, map[string]string{"container": c.ID})
 	return nil
+}
+
+// tellGuests has the containers that share one's network write their files in /etc
+// anew.
+func (e *Engine) tellGuests(id string) error {
+	list, err := e.Containers()
+	for _, c := range list {
+		if c.Broken != nil || c.Host.Peer() != id || !c.Running() {
+			continue
+		}
+		if failed := e.reload(c); failed != nil && !errors.Is(failed, errNotRunning) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
 }
 
 // announceNetwork records an event of a network.

@@ -258,6 +258,9 @@ func (s *supervisor) renamed(c *state.Config) {
 // rewire brings the running container from its networks to those of the new
 // configuration: `network connect` and `disconnect`. It runs on the main thread.
 func (s *supervisor) rewire(to *state.Config) error {
+	if s.config.Host.Peer() != "" {
+		return s.updateEtc() // the other container was rewired
+	}
 	was, list := s.config.Host.Networks, to.Host.Networks
 	if s.wires.namespace == nil || sameNetworks(was, list) {
 		return nil
