@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -90,7 +91,12 @@ type ExecError struct {
 	Err     error
 }
 
-func (e *ExecError) Error() string { return fmt.Sprintf("exec %q: %v", e.Program, e.Err) }
+func (e *ExecError) Error() string {
+	if errors.Is(e.Err, unix.ENOENT) && !strings.Contains(e.Program, "/") {
+		return fmt.Sprintf("exec %q: executable file not found in $PATH", e.Program)
+	}
+	return fmt.Sprintf("exec %q: %v", e.Program, e.Err)
+}
 func (e *ExecError) Unwrap() error { return e.Err }
 
 // Start creates the container and runs its program. It returns when the
@@ -165,6 +171,9 @@ func convert(c Config) (*configs.Config, error) {
 // run starts the process of spec c in the container and waits for the report of
 // its last stage.
 func (s *Process) run(c Config) error {
+	if c.Spec.Process.Args[0] == "" {
+		return &ExecError{Err: unix.ENOENT}
+	}
 	if tooLong(c.Spec.Process) {
 		return &ExecError{Program: c.Spec.Process.Args[0], Err: unix.E2BIG}
 	}
@@ -192,13 +201,13 @@ func (s *Process) run(c Config) error {
 		}
 		defer receive.close()
 		if err := s.container.Run(s.process); err != nil {
-			return fmt.Errorf("start container: %w", err)
+			return told(err, c.Spec.Root)
 		}
 		if s.Console, err = receive.master(); err != nil {
 			return err
 		}
 	} else if err := s.container.Run(s.process); err != nil {
-		return fmt.Errorf("start container: %w", err)
+		return told(err, c.Spec.Root)
 	}
 	status.Close()
 	err = s.takeListener(c.Filter, report)

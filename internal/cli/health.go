@@ -34,14 +34,14 @@ func healthOf(c *cli.Context, r *engine.RunRequest) error {
 		"health-interval": &check.Interval, "health-timeout": &check.Timeout,
 		"health-start-period": &check.StartPeriod, "health-start-interval": &check.StartInterval,
 	} {
-		text := c.String(flag)
-		if text == "" {
+		if !c.IsSet(flag) {
 			continue
 		}
+		text := c.String(flag)
 		d, err := time.ParseDuration(text)
 		switch {
 		case err != nil:
-			return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: invalid duration", printable(text), flag))
+			return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: %v", printable(text), flag, err))
 		case d < 0:
 			return usageError("--" + flag + " cannot be negative")
 		case d > 0 && d < time.Millisecond:
@@ -49,7 +49,8 @@ func healthOf(c *cli.Context, r *engine.RunRequest) error {
 		}
 		*to, given = d, true
 	}
-	if text := c.String("health-retries"); text != "" {
+	if c.IsSet("health-retries") {
+		text := c.String("health-retries")
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			return usageError(fmt.Sprintf("invalid argument %q for \"--health-retries\" flag: not a number", printable(text)))

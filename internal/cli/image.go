@@ -14,6 +14,7 @@ import (
 	"bryo/internal/format"
 	"bryo/internal/images"
 	"bryo/rootfs/image"
+	"bryo/rootfs/reference"
 )
 
 // imageCommand groups the verbs of images under docker's newer spelling.
@@ -48,9 +49,15 @@ func rmiCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			result, err := e.RemoveImages(images.RemoveArgs{
-				References: c.Args().Slice(), Force: c.Bool("force"), NoPrune: c.Bool("no-prune"), Platforms: c.StringSlice("platform"),
-			})
+			args := images.RemoveArgs{References: c.Args().Slice(), Force: c.Bool("force"), NoPrune: c.Bool("no-prune")}
+			for _, text := range c.StringSlice("platform") {
+				platform, err := image.CanonicalPlatform(text)
+				if err != nil {
+					return err
+				}
+				args.Platforms = append(args.Platforms, platform)
+			}
+			result, err := e.RemoveImages(args)
 			if err != nil {
 				return err
 			}
@@ -95,6 +102,13 @@ func tagCommand() *cli.Command {
 			if err := exactly(c, 2); err != nil {
 				return err
 			}
+			for i, name := range c.Args().Slice() {
+				// The source may be an ID, which is no reference.
+				if _, err := reference.Parse(name); err != nil && (i == 1 || name == "") {
+					//lint:ignore ST1005 docker's words
+					return fmt.Errorf("Error parsing reference: %q is not a valid repository/tag: %w", name, err)
+				}
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err
@@ -114,9 +128,11 @@ func imageInspectCommand() *cli.Command {
 			&cli.StringFlag{Name: "platform", Usage: "inspect this platform"},
 		},
 		Action: func(c *cli.Context) error {
-			return inspectAll(c, func(e *engine.Engine, name string) (any, error) {
-				return e.InspectImage(name, c.String("platform"))
-			})
+			platform, err := platformOf(c)
+			if err != nil {
+				return err
+			}
+			return inspectAll(c, func(e *engine.Engine, name string) (any, error) { return e.InspectImage(name, platform) })
 		},
 	}
 }
@@ -137,11 +153,15 @@ func historyCommand() *cli.Command {
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
+			platform, err := platformOf(c)
+			if err != nil {
+				return err
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err
 			}
-			steps, err := e.History(c.Args().First(), c.String("platform"))
+			steps, err := e.History(c.Args().First(), platform)
 			if err != nil {
 				return err
 			}
@@ -215,11 +235,15 @@ func loadCommand() *cli.Command {
 			if c.String("input") == "" && isTTY(os.Stdin) {
 				return errors.New("requested load from stdin, but stdin is empty")
 			}
+			platform, err := platformOf(c)
+			if err != nil {
+				return fmt.Errorf("invalid platform: %w", err)
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err
 			}
-			result, err := e.Load(images.LoadArgs{Path: c.String("input"), Platform: c.String("platform"), Quiet: c.Bool("quiet")})
+			result, err := e.Load(images.LoadArgs{Path: c.String("input"), Platform: platform, Quiet: c.Bool("quiet")})
 			if err != nil {
 				return err
 			}
@@ -247,11 +271,15 @@ func saveCommand() *cli.Command {
 			if c.String("output") == "" && isTTY(os.Stdout) {
 				return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
 			}
+			platform, err := platformOf(c)
+			if err != nil {
+				return fmt.Errorf("invalid platform: %w", err)
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err
 			}
-			return e.Save(images.SaveArgs{References: c.Args().Slice(), Platform: c.String("platform"), Path: c.String("output")})
+			return e.Save(images.SaveArgs{References: c.Args().Slice(), Platform: platform, Path: c.String("output")})
 		},
 	}
 }

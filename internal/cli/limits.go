@@ -67,7 +67,7 @@ func readLimits(c *cli.Context, l *state.Limits) error {
 			continue
 		}
 		if err := f.read(c.String(f.name)); err != nil {
-			return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: %v", printable(c.String(f.name)), f.name, err))
+			return usageError(fmt.Sprintf("invalid argument %q for \"%s\" flag: %v", printable(c.String(f.name)), spelled(f.name), err))
 		}
 	}
 	if l.Pids < 0 {
@@ -80,6 +80,14 @@ func readLimits(c *cli.Context, l *state.Limits) error {
 		return usageError(err.Error())
 	}
 	return nil
+}
+
+// spelled is a flag as docker's messages name it.
+func spelled(name string) string {
+	if short := map[string]string{"memory": "m", "cpu-shares": "c"}[name]; short != "" {
+		return "-" + short + ", --" + name
+	}
+	return "--" + name
 }
 
 func weight(to *uint16) func(string) error {
@@ -133,7 +141,7 @@ func sizeOf(to *int64, unbounded bool) func(string) error {
 			return nil
 		}
 		if *to, err = units.RAMInBytes(text); err != nil || *to < 0 {
-			return fmt.Errorf("not a size")
+			return fmt.Errorf("invalid size: '%s'", printable(text))
 		}
 		return nil
 	}

@@ -64,7 +64,7 @@ func prune(c *cli.Context, p pruning) error {
 		total += freed
 		failed = append(failed, err)
 	}
-	if !p.noTotal {
+	if !p.noTotal && (total > 0 || errors.Join(failed...) == nil) {
 		fmt.Fprintf(stdout(c), "Total reclaimed space: %s\n", units.HumanSize(float64(total)))
 	}
 	return errors.Join(failed...)

@@ -26,12 +26,16 @@ func pullCommand() *cli.Command {
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
+			platform, err := platformOf(c)
+			if err != nil {
+				return err
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err
 			}
 			result, err := e.Pull(c.Context, images.PullArgs{
-				Reference: c.Args().First(), Platform: c.String("platform"), AllTags: c.Bool("all-tags"), Quiet: c.Bool("quiet"),
+				Reference: c.Args().First(), Platform: platform, AllTags: c.Bool("all-tags"), Quiet: c.Bool("quiet"),
 			}, false)
 			if err != nil {
 				return err
@@ -70,12 +74,16 @@ func pushCommand() *cli.Command {
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
+			platform, err := platformOf(c)
+			if err != nil {
+				return err
+			}
 			e, err := engineOf(c)
 			if err != nil {
 				return err
 			}
 			_, err = e.Push(images.PushArgs{
-				Reference: c.Args().First(), Platform: c.String("platform"), AllTags: c.Bool("all-tags"), Quiet: c.Bool("quiet"),
+				Reference: c.Args().First(), Platform: platform, AllTags: c.Bool("all-tags"), Quiet: c.Bool("quiet"),
 			})
 			return err
 		},

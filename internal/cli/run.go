@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
@@ -17,6 +18,7 @@ import (
 	"bryo/internal/logs"
 	"bryo/internal/state"
 	"bryo/internal/trace"
+	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 	"bryo/seccomp"
 )
@@ -168,8 +170,12 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 		return nil, err
 	}
 	words := c.Args().Slice()
+	platform, err := platformOf(c)
+	if err != nil {
+		return nil, fmt.Errorf("error parsing specified platform: %w", err)
+	}
 	r := &engine.RunRequest{
-		Image: words[0], Command: words[1:], Platform: c.String("platform"), Pull: c.String("pull"),
+		Image: words[0], Command: words[1:], Platform: platform, Pull: c.String("pull"),
 		Quiet: c.Bool("quiet"), Name: c.String("name"), Words: words,
 	}
 	switch r.Pull {
@@ -237,7 +243,7 @@ func environmentOf(c *cli.Context) (env []string, err error) {
 func envEntry(entry string) (string, error) {
 	name, _, hasValue := strings.Cut(entry, "=")
 	if name == "" || strings.ContainsRune(entry, 0) {
-		return "", usageError(fmt.Sprintf("invalid environment variable: %s", printable(entry)))
+		return "", usageError(fmt.Sprintf("invalid argument %q for \"-e, --env\" flag: invalid environment variable: %s", printable(entry), printable(entry)))
 	}
 	if hasValue {
 		return entry, nil
@@ -247,6 +253,9 @@ func envEntry(entry string) (string, error) {
 	}
 	return name, nil
 }
+
+// platformOf reads --platform in the names that images are stored with.
+func platformOf(c *cli.Context) (string, error) { return image.CanonicalPlatform(c.String("platform")) }
 
 // readEnvFile reads docker's format: NAME=VALUE or NAME a line, # comments.
 func readEnvFile(path string) ([]string, error) {
@@ -258,11 +267,14 @@ func readEnvFile(path string) ([]string, error) {
 	for _, line := range lines {
 		name, _, _ := strings.Cut(line, "=")
 		if strings.ContainsAny(name, " \t") {
-			return nil, fmt.Errorf("env file %s: variable '%s' contains whitespaces", path, name)
+			return nil, fmt.Errorf("invalid env file (%s): variable '%s' contains whitespaces", path, name)
+		}
+		if name == "" {
+			return nil, fmt.Errorf("invalid env file (%s): no variable name on line '%s'", path, line)
 		}
 		entry, err := envEntry(line)
 		if err != nil {
-			return nil, fmt.Errorf("env file %s: %w", path, err)
+			return nil, fmt.Errorf("invalid env file (%s): %w", path, err)
 		}
 		if strings.Contains(entry, "=") {
 			entries = append(entries, entry)
@@ -280,14 +292,19 @@ func readLines(path string) ([]string, error) {
 	var lines []string
 	scanner := bufio.NewScanner(f)
 	scanner.Buffer(nil, 1<<20) // an environment of a megabyte is docker's limit too
-	for scanner.Scan() {
+	for n := 1; scanner.Scan(); n++ {
+		if !utf8.Valid(scanner.Bytes()) {
+			return nil, fmt.Errorf("invalid env file (%s): invalid utf8 bytes at line %d", path, n)
+		}
 		line := strings.TrimLeft(scanner.Text(), " \t\ufeff")
 		if line != "" && line[0] != '#' {
 			lines = append(lines, line)
 		}
 	}
-	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+	if err := scanner.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, fmt.Errorf("invalid env file (%s): a line is longer than 1 MiB", path)
+	} else if err != nil {
+		return nil, fmt.Errorf("invalid env file (%s): %w", path, err)
 	}
 	return lines, nil
 }
@@ -355,7 +372,10 @@ func restartPolicy(text string) (state.Restart, error) {
 		n := 0
 		if counted {
 			var err error
-			if n, err = strconv.Atoi(max); err != nil || n < 0 {
+			if n, err = strconv.Atoi(max); err != nil {
+				return state.Restart{}, usageError("invalid restart policy format: maximum retry count must be an integer")
+			}
+			if n < 0 {
 				return state.Restart{}, usageError("invalid restart policy: maximum retry count must be a positive integer")
 			}
 		}
@@ -369,7 +389,7 @@ func keyValues(what string, list []string) (map[string]string, error) {
 	for _, entry := range list {
 		key, value, _ := strings.Cut(entry, "=")
 		if key == "" {
-			return nil, usageError(fmt.Sprintf("invalid %s: %s", what, printable(entry)))
+			return nil, usageError(fmt.Sprintf("invalid %s '%s': empty name", what, printable(entry)))
 		}
 		out[key] = value
 	}
@@ -402,9 +422,10 @@ func mountsOf(c *cli.Context, r *engine.RunRequest) error {
 		}
 		r.Host.Devices = append(r.Host.Devices, device)
 	}
-	if size := c.String("shm-size"); size != "" {
+	if c.IsSet("shm-size") {
+		size := c.String("shm-size")
 		if r.Host.ShmSize, err = units.RAMInBytes(size); err != nil || r.Host.ShmSize < 0 {
-			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--shm-size\" flag: not a size", printable(size)))
+			return usageError(fmt.Sprintf("invalid argument %[1]q for \"--shm-size\" flag: invalid size: '%[1]s'", printable(size)))
 		}
 	}
 	return nil
@@ -413,6 +434,9 @@ func mountsOf(c *cli.Context, r *engine.RunRequest) error {
 func limitsOf(c *cli.Context, r *engine.RunRequest) error {
 	for _, text := range c.StringSlice("ulimit") {
 		limit, err := units.ParseUlimit(text)
+		if err == nil && (limit.Soft < -1 || limit.Hard < -1) {
+			err = errors.New("a limit is a number, or -1 for none")
+		}
 		if err != nil {
 			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--ulimit\" flag: %v", printable(text), err))
 		}
@@ -429,8 +453,8 @@ func limitsOf(c *cli.Context, r *engine.RunRequest) error {
 	}
 	for _, text := range c.StringSlice("sysctl") {
 		key, value, found := strings.Cut(text, "=")
-		if !found || key == "" {
-			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--sysctl\" flag: not KEY=VALUE", printable(text)))
+		if !found || !namespaced(key) {
+			return usageError(fmt.Sprintf("invalid argument %[1]q for \"--sysctl\" flag: sysctl '%[1]s' is not allowed", printable(text)))
 		}
 		if r.Host.Sysctls == nil {
 			r.Host.Sysctls = map[string]string{}
@@ -440,22 +464,37 @@ func limitsOf(c *cli.Context, r *engine.RunRequest) error {
 	return readLimits(c, &r.Host.Limits)
 }
 
+// namespaced: the parameter belongs to a namespace that a container has of its own.
+// The list is docker's.
+func namespaced(sysctl string) bool {
+	name := strings.ReplaceAll(sysctl, "/", ".")
+	switch name {
+	case "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced":
+		return true
+	}
+	return !strings.Contains(name, "..") && (strings.HasPrefix(name, "net.") || strings.HasPrefix(name, "fs.mqueue."))
+}
+
 func isolationOf(c *cli.Context, r *engine.RunRequest) error {
 	h := &r.Host
 	for _, ns := range []struct {
-		flag string
-		to   *string
-		ok   []string
+		flag, mode string
+		to         *string
+		ok         []string
 	}{
-		{"pid", &h.PID, []string{"", "private", "host"}},
-		{"ipc", &h.IPC, []string{"", "private", "none", "shareable", "host"}},
-		{"uts", &h.UTS, []string{"", "private", "host"}},
-		{"cgroupns", &h.CgroupNS, []string{"", "private", "host"}},
+		{"pid", "PID", &h.PID, []string{"", "private", "host"}},
+		{"ipc", "IPC", &h.IPC, []string{"", "private", "none", "shareable", "host"}},
+		{"uts", "UTS", &h.UTS, []string{"", "private", "host"}},
+		{"cgroupns", "CGROUP", &h.CgroupNS, []string{"", "private", "host"}},
 	} {
 		*ns.to = c.String(ns.flag)
-		if !contains(ns.ok, *ns.to) {
-			return usageError(fmt.Sprintf("--%s: invalid mode %q: use %s", ns.flag, *ns.to, strings.Join(ns.ok[1:], ", ")))
+		if contains(ns.ok, *ns.to) {
+			continue
 		}
+		if name, found := strings.CutPrefix(*ns.to, "container:"); found && name != "" {
+			return usageError(fmt.Sprintf("--%s container:NAME is not supported: a container's namespaces belong to its own user namespace: use %s", ns.flag, strings.Join(ns.ok[1:], ", ")))
+		}
+		return usageError(fmt.Sprintf("--%s: invalid %s mode %q: use %s", ns.flag, ns.mode, printable(*ns.to), strings.Join(ns.ok[1:], ", ")))
 	}
 	if h.UTS == "host" && (h.Hostname != "" || h.Domainname != "") {
 		return usageError("conflicting options: hostname and the UTS mode")

@@ -25,7 +25,7 @@ func parseUserNS(mode string) (*state.KeepID, error) {
 	case "keep-id":
 		return parseKeepID(options)
 	}
-	return nil, fmt.Errorf("--userns: invalid mode %q: use host or keep-id[:uid=N,gid=N]", mode)
+	return nil, fmt.Errorf("--userns: invalid USER mode %q: use host or keep-id[:uid=N,gid=N]", mode)
 }
 
 func parseKeepID(options string) (*state.KeepID, error) {
@@ -37,14 +37,14 @@ func parseKeepID(options string) (*state.KeepID, error) {
 		key, value, _ := strings.Cut(option, "=")
 		n, err := strconv.ParseUint(value, 10, 32)
 		switch {
+		case key != "uid" && key != "gid":
+			return nil, fmt.Errorf("--userns keep-id: unknown option %q: use uid and gid", key)
 		case err != nil:
 			return nil, fmt.Errorf("--userns keep-id: invalid %s=%q: not an id", key, value)
 		case key == "uid":
 			keep.UID = uint32(n)
-		case key == "gid":
-			keep.GID = uint32(n)
 		default:
-			return nil, fmt.Errorf("--userns keep-id: unknown option %q: use uid and gid", key)
+			keep.GID = uint32(n)
 		}
 	}
 	return keep, nil

@@ -139,6 +139,9 @@ func (e *Engine) Image(ctx context.Context, r RunRequest) (*image.Record, error)
 	if r.Image == hello {
 		return e.pullRecord(ctx, r)
 	}
+	if _, err := reference.Parse(r.Image); err != nil {
+		return nil, err
+	}
 	if r.Pull == "never" {
 		return nil, fmt.Errorf("no such image: %s (--pull never)", r.Image)
 	}
@@ -267,8 +270,11 @@ func merge(r RunRequest, from *image.Config, config *state.Config) error {
 	if len(r.Command) > 0 {
 		p.Cmd = r.Command
 	}
+	if len(p.Entrypoint) == 1 && p.Entrypoint[0] == "" {
+		p.Entrypoint = nil // as docker
+	}
 	p.Args = append(append([]string(nil), p.Entrypoint...), p.Cmd...)
-	if len(p.Args) == 0 || p.Args[0] == "" {
+	if len(p.Args) == 0 {
 		return fmt.Errorf("no command specified: image %s has neither entrypoint nor command", r.Image)
 	}
 	p.Env = mergeEnv(from.Env, p.Env)

@@ -36,7 +36,7 @@ func readDocker(source blobs) ([]*Image, error) {
 	}
 	var manifests []dockerManifest
 	if err := json.Unmarshal(data, &manifests); err != nil {
-		return nil, fmt.Errorf("%w: manifest.json: %v", ErrArchive, err)
+		return nil, fmt.Errorf("%w: manifest.json is no list of images", ErrArchive)
 	}
 	if len(manifests) == 0 || len(manifests) > maxImages {
 		return nil, fmt.Errorf("%w: manifest.json has %d images", ErrArchive, len(manifests))

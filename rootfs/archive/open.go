@@ -9,6 +9,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"bryo/rootfs/image"
 	"bryo/rootfs/store/decompress"
 )
 
@@ -70,6 +71,9 @@ func Open(place string, options Options) (*Archive, error) {
 	if kind, rest, found := strings.Cut(place, ":"); found && isTransport(kind) {
 		path, pick = cutReference(rest)
 	}
+	if path == "" {
+		return nil, fmt.Errorf("%s names no file", place)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -103,6 +107,9 @@ func Read(stream io.Reader, options Options) (*Archive, error) {
 func finish(place string, source blobs, pick string, options Options) (*Archive, error) {
 	a := &Archive{close: []io.Closer{source}}
 	images, err := readImages(source, options.Platform)
+	if err == nil && options.Platform != "" {
+		err = areOf(images, options.Platform)
+	}
 	if err == nil {
 		a.Images, err = choose(images, pick)
 	}
@@ -123,6 +130,25 @@ func readImages(source blobs, platform string) ([]*Image, error) {
 		return readOCI(source, platform)
 	}
 	return nil, fmt.Errorf("%w: neither manifest.json nor index.json in it", ErrArchive)
+}
+
+// areOf: what is loaded is of the platform that was asked for. An index was chosen
+// from; what has no index says its platform in its configuration alone.
+func areOf(images []*Image, platform string) error {
+	for _, img := range images {
+		raw, err := img.RawConfigFile()
+		if err != nil {
+			return err
+		}
+		config, err := image.ParseConfig(raw)
+		if err != nil {
+			return err
+		}
+		if have := config.Platform(); !image.SamePlatform(platform, have) {
+			return fmt.Errorf("image %s is for %s, not for %s", strings.Join(img.Names, ", "), have, platform)
+		}
+	}
+	return nil
 }
 
 func isTransport(kind string) bool {

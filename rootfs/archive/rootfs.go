@@ -3,12 +3,9 @@ package archive
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -49,13 +46,9 @@ func Import(stream io.Reader, options ImportOptions) (*Image, error) {
 func importConfig(options *ImportOptions) (*image.Config, error) {
 	config := &image.Config{OS: "linux", Architecture: runtime.GOARCH, Created: time.Now().UTC()}
 	if options.Platform != "" {
-		parts := strings.Split(options.Platform, "/")
-		if len(parts) > 3 || len(parts) < 2 || slices.Contains(parts, "") {
-			return nil, fmt.Errorf("platform %q: want os/arch[/variant]", options.Platform)
-		}
-		config.OS, config.Architecture = parts[0], parts[1]
-		if len(parts) == 3 {
-			config.Variant = parts[2]
+		var err error
+		if config.OS, config.Architecture, config.Variant, err = image.ParsePlatform(options.Platform); err != nil {
+			return nil, err
 		}
 	}
 	if err := Changes(config, options.Changes); err != nil {

@@ -19,19 +19,19 @@ func ParseMount(spec, dir string) (Mount, error) {
 	table := csv.NewReader(strings.NewReader(spec))
 	fields, err := table.Read()
 	if err != nil {
-		return Mount{}, fmt.Errorf("invalid mount '%s': %w", spec, err)
+		return Mount{}, badMount(spec, err)
 	}
 	if _, err := table.Read(); err != io.EOF {
-		return Mount{}, fmt.Errorf("invalid mount '%s': more than one line", spec)
+		return Mount{}, badMount(spec, errors.New("more than one line"))
 	}
 	p := mountFields{Mount: Mount{Type: Volume}, dir: dir}
 	for _, field := range fields {
 		if err := p.field(field); err != nil {
-			return Mount{}, err
+			return Mount{}, badMount(spec, err)
 		}
 	}
 	if err := p.finish(); err != nil {
-		return Mount{}, err
+		return Mount{}, badMount(spec, err)
 	}
 	if err := p.check(); err != nil {
 		return Mount{}, err
@@ -41,6 +41,12 @@ func ParseMount(spec, dir string) (Mount, error) {
 		p.Source = path.Clean(p.Source)
 	}
 	return p.Mount, nil
+}
+
+// badMount is said of what docker's client does not understand; what is understood
+// and wrong has the messages of docker's daemon.
+func badMount(spec string, err error) error {
+	return fmt.Errorf("invalid argument %q for \"--mount\" flag: %w", spec, err)
 }
 
 // mountFields gathers the fields of one --mount. Which groups of options were

@@ -68,7 +68,7 @@ func splitVolume(spec string) (source, target, options string, err error) {
 	case 3:
 		return parts[0], parts[1], parts[2], nil
 	}
-	return "", "", "", invalid
+	return "", "", "", fmt.Errorf("invalid spec: %s: too many colons", spec)
 }
 
 // setOptions applies the comma-separated options of -v. One of each sort.

@@ -1,66 +1,25 @@
 package registry
 
 import (
-	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"bryo/rootfs/image"
 )
 
-// ParsePlatform reads "os/arch[/variant]" or "arch" as docker's --platform
-// does; empty is this machine.
+// ParsePlatform reads a platform as docker's --platform does; empty is this machine.
 func ParsePlatform(s string) (v1.Platform, error) {
-	if s == "" {
-		return normalPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}), nil
+	system, arch, variant, err := image.ParsePlatform(s)
+	if err != nil {
+		return v1.Platform{}, err
 	}
-	parts := strings.Split(strings.ToLower(s), "/")
-	for _, p := range parts {
-		if p == "" || len(parts) > 3 || p[0] == '.' || strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789_-.") != "" {
-			return v1.Platform{}, fmt.Errorf("platform %q: write OS/ARCH[/VARIANT], as linux/arm64", clean(s, 60))
-		}
-	}
-	p := v1.Platform{OS: parts[0]}
-	switch {
-	case len(parts) > 1:
-		p.Architecture = parts[1]
-	case parts[0] == "linux":
-		p.Architecture = runtime.GOARCH
-	default: // an architecture alone
-		p.OS, p.Architecture = "linux", parts[0]
-	}
-	if len(parts) == 3 {
-		p.Variant = parts[2]
-	}
-	return normalPlatform(p), nil
+	return v1.Platform{OS: system, Architecture: arch, Variant: variant}, nil
 }
 
-// normalPlatform maps the names that tools use for one machine to Go's; the
-// usual variant of an architecture is the empty one, except arm's v7.
 func normalPlatform(p v1.Platform) v1.Platform {
-	p.OS, p.Architecture, p.Variant = strings.ToLower(p.OS), strings.ToLower(p.Architecture), strings.ToLower(p.Variant)
-	switch p.Architecture {
-	case "x86_64", "x86-64":
-		p.Architecture = "amd64"
-	case "i386", "i486", "i586", "i686":
-		p.Architecture, p.Variant = "386", ""
-	case "aarch64":
-		p.Architecture = "arm64"
-	case "armhf":
-		p.Architecture, p.Variant = "arm", "v7"
-	case "armel":
-		p.Architecture, p.Variant = "arm", "v6"
-	}
-	if p.Variant != "" && p.Variant[0] >= '0' && p.Variant[0] <= '9' {
-		p.Variant = "v" + p.Variant
-	}
-	switch {
-	case p.Architecture == "arm64" && p.Variant == "v8", p.Architecture == "amd64" && p.Variant == "v1":
-		p.Variant = ""
-	case p.Architecture == "arm" && p.Variant == "":
-		p.Variant = "v7"
-	}
+	p.OS, p.Architecture, p.Variant = image.NormalPlatform(p.OS, p.Architecture, p.Variant)
 	return p
 }
 

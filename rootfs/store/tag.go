@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"strings"
 
 	"bryo/rootfs/image"
 )
@@ -15,6 +16,9 @@ func (s *Store) Tag(source, target string) error {
 	}
 	if digestIn(name) != "" {
 		return errors.New("refusing to create a tag with a digest reference")
+	}
+	if target == "sha256" || strings.HasPrefix(target, "sha256:") {
+		return errors.New("refusing to create an ambiguous tag using digest algorithm as name")
 	}
 	return s.mutate(func() error {
 		found, err := s.find(source, "")

@@ -95,6 +95,9 @@ func importTar(ctx context.Context, r *role) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.Contains(a.Reference, "@") {
+		return nil, errors.New("cannot import digest reference")
+	}
 	in, err := importSource(ctx, a.Path)
 	if err != nil {
 		return nil, err
