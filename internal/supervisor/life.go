@@ -265,7 +265,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	if err != nil {
 		stdio.discard()
 		s.unwire()
-		return err
+		return told(&s.config.Host, err)
 	}
 	trace.Mark("program executed")
 	stdio.serve(box.Console)
