@@ -137,10 +137,11 @@ func (w *watcher) rows() ([]format.Row, error) {
 		return nil, err
 	}
 	figures := make([]*engine.Usage, len(list))
+	sample := engine.Sample()
 	var reads sync.WaitGroup
 	for i, c := range list {
 		reads.Go(func() {
-			if u, err := w.engine.Usage(c); err == nil { // else it stopped
+			if u, err := sample.Usage(c); err == nil { // else it stopped
 				figures[i] = &u
 			}
 		})

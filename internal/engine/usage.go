@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"bryo/internal/processes"
@@ -32,9 +33,18 @@ type Usage struct {
 	Exact bool
 }
 
+// Sampling is one moment at which the use of several containers is read. Its methods
+// may be called from several goroutines.
+type Sampling struct {
+	census func() (processes.Census, error)
+}
+
+// Sample begins one. /proc is gone through for the first container that needs it.
+func Sample() *Sampling { return &Sampling{sync.OnceValues(processes.TakeCensus)} }
+
 // Usage reads the counters of a running container, from its control group where it has
 // one with the counters, else from its processes.
-func (e *Engine) Usage(c *Container) (Usage, error) {
+func (s *Sampling) Usage(c *Container) (Usage, error) {
 	if !c.Running() {
 		return Usage{}, fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
@@ -54,7 +64,11 @@ func (e *Engine) Usage(c *Container) (Usage, error) {
 			return u, nil
 		}
 	}
-	p, err := processes.Used(first)
+	census, err := s.census()
+	if err != nil {
+		return Usage{}, err
+	}
+	p, err := census.Used(first)
 	switch {
 	case err != nil:
 		return Usage{}, fmt.Errorf("container %s: %w", c.Name, err)

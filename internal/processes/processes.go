@@ -46,27 +46,48 @@ type Process struct {
 // ticks per second in /proc: USER_HZ, 100 on every architecture that Go knows.
 const ticks = 100
 
-// List reads the processes of the pid namespace that first is in, sorted by pid.
-// Where that is the reader's own namespace too, it is first and its descendants.
-func List(first int) ([]Process, error) {
-	namespace, err := os.Readlink(path(first, "ns/pid"))
-	if err != nil {
-		return nil, fmt.Errorf("read process %d: %w", first, err)
-	}
-	own, _ := os.Readlink("/proc/self/ns/pid")
+// Census says which processes are in which pid namespace, at one moment: whoever
+// looks at many containers goes through /proc once, not once for each.
+type Census map[string][]int
+
+// TakeCensus goes through /proc. What the reader may not look into is left out.
+func TakeCensus() (Census, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	var list []Process
+	census := Census{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		if its, err := os.Readlink(path(pid, "ns/pid")); err != nil || its != namespace {
-			continue
+		if namespace, err := os.Readlink(path(pid, "ns/pid")); err == nil {
+			census[namespace] = append(census[namespace], pid)
 		}
+	}
+	return census, nil
+}
+
+// List is Census.List of this moment.
+func List(first int) ([]Process, error) {
+	census, err := TakeCensus()
+	if err != nil {
+		return nil, err
+	}
+	return census.List(first)
+}
+
+// List reads the processes of the pid namespace that first is in, sorted by pid.
+// Where that is the reader's own namespace too, it is first and its descendants.
+func (c Census) List(first int) ([]Process, error) {
+	namespace, err := os.Readlink(path(first, "ns/pid"))
+	if err != nil {
+		return nil, fmt.Errorf("read process %d: %w", first, err)
+	}
+	own, _ := os.Readlink("/proc/self/ns/pid")
+	var list []Process
+	for _, pid := range c[namespace] {
 		if p, err := Read(pid); err == nil { // else it ended meanwhile
 			list = append(list, p)
 		}

@@ -97,13 +97,13 @@ func TestListDescendants(t *testing.T) {
 }
 
 func TestUsedGrows(t *testing.T) {
-	before, err := Used(os.Getpid())
+	before, err := used(os.Getpid())
 	if err != nil || before.Memory == 0 || before.Tasks == 0 {
 		t.Fatalf("used %+v, %v", before, err)
 	}
 	for end := time.Now().Add(60 * time.Millisecond); time.Now().Before(end); {
 	}
-	after, err := Used(os.Getpid())
+	after, err := used(os.Getpid())
 	if err != nil || after.CPU <= before.CPU {
 		t.Errorf("processor time went from %s to %s: %v", before.CPU, after.CPU, err)
 	}
@@ -117,4 +117,39 @@ func TestElapsed(t *testing.T) {
 			t.Errorf("%s is %s, want %s", d, got, want)
 		}
 	}
+}
+
+// A census serves for any number of containers: it knows the namespace of each
+// process, and what came later is not in it.
+func TestCensus(t *testing.T) {
+	census, err := TakeCensus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sleep := exec.Command("sleep", "100")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sleep.Process.Kill(); _ = sleep.Wait() }()
+	has := func(c Census) bool {
+		list, err := c.List(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(list, func(p Process) bool { return p.PID == sleep.Process.Pid })
+	}
+	if has(census) {
+		t.Error("a process is in a census that was taken before it")
+	}
+	if census, err = TakeCensus(); err != nil || !has(census) {
+		t.Errorf("a process is not in the census, %v", err)
+	}
+}
+
+func used(first int) (Usage, error) {
+	census, err := TakeCensus()
+	if err != nil {
+		return Usage{}, err
+	}
+	return census.Used(first)
 }

@@ -20,8 +20,8 @@ type Usage struct {
 }
 
 // Used sums up what the processes of a container use.
-func Used(first int) (Usage, error) {
-	list, err := List(first)
+func (c Census) Used(first int) (Usage, error) {
+	list, err := c.List(first)
 	if err != nil {
 		return Usage{}, err
 	}
