@@ -252,24 +252,44 @@ func (s *stdio) pump(out *outputs, stream string, from *os.File) {
 	s.pumps = append(s.pumps, p)
 	go func() {
 		defer close(p.done)
-		buffer := make([]byte, 32<<10) // a pipe holds 64 kB: two reads empty it
-		for {
-			n, err := from.Read(buffer)
-			if n > 0 {
-				p.busy.Store(true)
-				heard := out.write(stream, buffer[:n])
-				p.busy.Store(false)
-				if !heard {
-					from.Close() // nobody is left: the program learns it by EPIPE
-					return
-				}
-			}
-			// A terminal's master reads EIO when its last slave is closed.
-			if err != nil {
-				return
-			}
+		for p.pass(out, stream) {
 		}
 	}()
+}
+
+// pumped are buffers for what is passed on. Most programs are silent most of the time:
+// who waits for one of them holds none.
+var pumped = sync.Pool{New: func() any { return new([32 << 10]byte) }} // a pipe holds 64 kB: two reads empty it
+
+// pass waits for output and passes on what there is; false: there will be no more.
+func (p *pump) pass(out *outputs, stream string) bool {
+	awaitInput(p.from)
+	buffer := pumped.Get().(*[32 << 10]byte)
+	defer pumped.Put(buffer)
+	n, err := p.from.Read(buffer[:])
+	if n > 0 {
+		p.busy.Store(true)
+		heard := out.write(stream, buffer[:n])
+		p.busy.Store(false)
+		if !heard {
+			p.from.Close() // nobody is left: the program learns it by EPIPE
+			return false
+		}
+	}
+	// A terminal's master reads EIO when its last slave is closed.
+	return err == nil
+}
+
+// awaitInput returns when a read has an answer, or at once where that cannot be told.
+func awaitInput(f *os.File) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n != 0 || err != nil
+	})
 }
 
 // feedInput passes a client's stdin on; the program sees its end unless others
