@@ -13,6 +13,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -38,6 +39,8 @@ type Config struct {
 	// Metadata opens link-local and cloud metadata addresses.
 	Metadata bool
 	MTU      int // 0: 1500
+	// Device is the default network's name in the container; "": eth0.
+	Device string
 	// ResolvConf is where the host's resolvers are found; "":
 	// /etc/resolv.conf.
 	ResolvConf string
@@ -153,10 +156,10 @@ var (
 // DefaultSubnets are the networks of the default driver's link and its gateways.
 func DefaultSubnets() ([]netip.Prefix, []netip.Addr) { return defaultAddresses, defaultGateways }
 
-// Attach makes the device eth0 and starts the stack in this process.
+// Attach makes the device and starts the stack in this process.
 func (Default) Attach(_ context.Context, ns *os.File, cfg Config) (Attachment, error) {
 	s, err := stack.Open(stack.Config{
-		Device:     "eth0",
+		Device:     cmp.Or(cfg.Device, "eth0"),
 		MTU:        cfg.MTU,
 		Addresses:  defaultAddresses,
 		Gateways:   defaultGateways,

@@ -269,9 +269,6 @@ func (e *Engine) ConnectNetwork(c *Container, wanted state.Network) error {
 	}
 	if wanted.Name, wanted.ID = n.Name, n.ID; n.Builtin {
 		wanted.Name, wanted.ID = state.NetworkDefault, ""
-		if c.Running() {
-			return errors.New("the default network can only be connected to while the container does not run")
-		}
 	} else if err := checkAddresses(n.Config, wanted); err != nil {
 		return err
 	}
@@ -279,6 +276,9 @@ func (e *Engine) ConnectNetwork(c *Container, wanted state.Network) error {
 		for _, have := range list {
 			if have.Name == wanted.Name {
 				return nil, fmt.Errorf("endpoint with name %s already exists in network %s", c.Name, n.Name)
+			}
+			if have.Name == state.NetworkBypass && n.Builtin {
+				return nil, errors.New("container on the bypass network has the default one's way out already")
 			}
 		}
 		if len(list) == 1 && list[0].Name == state.NetworkNone {

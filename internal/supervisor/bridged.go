@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +12,7 @@ import (
 	"strings"
 
 	"bryo/internal/state"
+	"bryo/network"
 	"bryo/network/bridge"
 	"bryo/rootfs/etc"
 )
@@ -140,9 +143,9 @@ func (s *supervisor) requestFor(c *state.Config, n state.Network) bridge.Request
 }
 
 // freeLink is the first name that no device of the container has; the default
-// network's is always eth0.
+// network's is eth0, unless it came to a running container (joinDefault).
 func (w *wires) freeLink(prefix string) string {
-	taken := map[string]bool{"eth0": w.hasDefault}
+	taken := map[string]bool{cmp.Or(w.stackLink, "eth0"): w.hasDefault}
 	for _, a := range w.attached {
 		if p, ok := a.Attachment.(*bridge.Place); ok {
 			taken[p.Link()] = true
@@ -278,6 +281,9 @@ func (s *supervisor) rewire(to *state.Config) error {
 			s.wires.attached = append(s.wires.attached, attachment{n.Name, p})
 		}
 	}
+	if err := s.joinDefault(was, list); err != nil {
+		return err
+	}
 	s.leave(list)
 	s.reroute(list)
 	s.mu.Lock()
@@ -285,6 +291,53 @@ func (s *supervisor) rewire(to *state.Config) error {
 	s.mu.Unlock()
 	s.change(func(st *state.Status) { st.Networks = s.wires.endpoints() })
 	return errors.Join(s.updateEtc(), s.movePorts())
+}
+
+// joinDefault puts the running container on the default network, which is its way out
+// from now on.
+func (s *supervisor) joinDefault(was, list []state.Network) error {
+	for _, n := range list {
+		if !n.HasStack() || hasNetwork(was, n.Name) {
+			continue
+		}
+		w := &s.wires
+		w.hasDefault = false // its link is what is sought
+		link := w.freeLink("eth")
+		w.hasDefault = true
+		before := w.route()
+		if before != nil {
+			if err := before.Unroute(); err != nil {
+				return err
+			}
+		}
+		a, err := network.Default{}.Attach(context.Background(), w.namespace, stackConfig(n, link))
+		if err != nil {
+			if before != nil {
+				err = errors.Join(err, before.Route())
+			}
+			return err
+		}
+		w.stackLink = link
+		w.attached = append(w.attached, attachment{n.Name, a})
+		s.watch(w.attached[len(w.attached)-1])
+	}
+	return nil
+}
+
+func stackConfig(n state.Network, link string) network.Config {
+	c := networkConfig(n)
+	c.Device = link
+	return c
+}
+
+// route is the network of the user's that leads out; nil: none does.
+func (w *wires) route() *bridge.Place {
+	for _, a := range w.attached {
+		if p, ok := a.Attachment.(*bridge.Place); ok && p.Leads() {
+			return p
+		}
+	}
+	return nil
 }
 
 func sameNetworks(a, b []state.Network) bool {

@@ -30,7 +30,8 @@ type wires struct {
 
 	// Of the container's list of networks, see survey.
 	defined    map[string]*bridge.Config
-	hasDefault bool // the default network has eth0
+	hasDefault bool   // the default network has stackLink
+	stackLink  string // "": eth0
 
 	served string // the network that published ports lead to
 }
@@ -221,19 +222,23 @@ func (w *wires) endpoints() (list []state.Endpoint) {
 
 // watchNetwork marks the container when one of its networks ends by itself.
 func (s *supervisor) watchNetwork() {
-	for i, a := range s.wires.attached {
-		go func() {
-			<-a.Done()
-			if err := a.Err(); err != nil {
-				s.cutOff(i, a.name, err)
-			}
-		}()
+	for _, a := range s.wires.attached {
+		s.watch(a)
 	}
+}
+
+func (s *supervisor) watch(a attachment) {
+	go func() {
+		<-a.Done()
+		if err := a.Err(); err != nil {
+			s.cutOff(a.name, err)
+		}
+	}()
 }
 
 // cutOff marks the container and frees its ports: who connects to them is refused
 // instead of waiting.
-func (s *supervisor) cutOff(i int, name string, err error) {
+func (s *supervisor) cutOff(name string, err error) {
 	fmt.Fprintf(os.Stderr, "bryo: network %s: %v: the container is cut off\n", name, err)
 	ports := s.publishedPorts()
 	s.mu.Lock()
@@ -242,8 +247,8 @@ func (s *supervisor) cutOff(i int, name string, err error) {
 	ports.Close()
 	s.change(func(st *state.Status) {
 		st.Ports = nil
-		if i < len(st.Networks) && st.Networks[i].Name == name {
-			st.Networks[i].Error = err.Error()
+		if e := endpointOf(st, name); e != nil {
+			e.Error = err.Error()
 		}
 	})
 }

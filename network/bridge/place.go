@@ -153,6 +153,23 @@ func (p *Place) Route() error {
 	return p.submit(p.routes)
 }
 
+// Leads says whether this network is the container's way out.
+func (p *Place) Leads() bool {
+	p.line.mu.Lock()
+	defer p.line.mu.Unlock()
+	return p.route
+}
+
+// Unroute gives the way out to another network.
+func (p *Place) Unroute() error {
+	p.line.mu.Lock()
+	defer p.line.mu.Unlock()
+	p.route = false
+	return p.submit(func(index int) []*rtnl.Request {
+		return []*rtnl.Request{rtnl.NoDefaultRoute(index, true).Soft(), rtnl.NoDefaultRoute(index, false).Soft()}
+	})
+}
+
 // The methods of network.Attachment.
 
 // Addresses of the container on this network.

@@ -101,6 +101,16 @@ func DefaultRoute(index int, gateway netip.Addr) *Request {
 	return r.attr32(unix.RTA_OIF, index)
 }
 
+// NoDefaultRoute takes away what DefaultRoute made of a family.
+func NoDefaultRoute(index int, v4 bool) *Request {
+	f := byte(unix.AF_INET6)
+	if v4 {
+		f = unix.AF_INET
+	}
+	return newRequest("remove default route", unix.RTM_DELROUTE, 0, route(f, 0, unix.RT_TABLE_MAIN, 0, unix.RT_SCOPE_NOWHERE)).
+		attr32(unix.RTA_OIF, index)
+}
+
 // DefaultDevice sends everything of a family out of a link, without a gateway.
 func DefaultDevice(index int, v4 bool) *Request {
 	f := byte(unix.AF_INET6)
