@@ -52,6 +52,7 @@ func ps(c *cli.Context) error {
 	if err := checkPsValues(filters); err != nil {
 		return err
 	}
+	addUnslashed(filters)
 	e, err := engineOf(c)
 	if err != nil {
 		return err
@@ -188,6 +189,16 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 	return exitedOK && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
 		f.Matches("status", c.Status.Phase) && matchesNetwork(c, f["network"]) && matchesPorts(c, f) && f.Matches("health", health) &&
 		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
+}
+
+// addUnslashed: docker's names begin with a slash, and ^/web$ is how many a script asks
+// for one. A name has no other.
+func addUnslashed(filters format.Filters) {
+	for _, pattern := range filters["name"] {
+		if strings.Contains(pattern, "/") {
+			filters["name"] = append(filters["name"], strings.ReplaceAll(pattern, "/", ""))
+		}
+	}
 }
 
 // checkPsValues judges the filters whose values are known words.
