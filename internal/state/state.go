@@ -185,9 +185,18 @@ func (d Dir) abandoned(id string) bool {
 	c, err := d.Load(id)
 	if errors.Is(err, ErrNotFound) {
 		// Between the marker and the config, or half removed.
-		return d.makerGone(id)
+		return d.makerGone(id) && !held(d.withdrawn(id), id)
 	}
 	return err != nil || !c.Creator.Alive()
+}
+
+// held: whoever withdrew the container is at work on it still.
+func held(dir, id string) bool {
+	release, err := lockDir(dir, id, unix.LOCK_SH|unix.LOCK_NB)
+	if err == nil {
+		release()
+	}
+	return err != nil && !errors.Is(err, ErrNotFound)
 }
 
 // makerGone reads the marker: who made the container.

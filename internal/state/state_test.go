@@ -163,6 +163,9 @@ func TestSweepLeavesTheWithdrawing(t *testing.T) {
 	if _, err := d.Withdraw(c.ID, c.Name); err != nil {
 		t.Fatal(err)
 	}
+	if list := d.Abandoned(); len(list) > 0 {
+		t.Errorf("%s is called abandoned", list)
+	}
 	d.Sweep()
 	if n := destroyed(t, d, c); n != 0 {
 		t.Errorf("the sweep told it")
