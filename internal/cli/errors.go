@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/engine"
+	"bryo/internal/format"
 	"bryo/internal/hostinfo"
 	"bryo/internal/state"
 	"bryo/internal/supervisor"
@@ -66,7 +67,8 @@ func started(err error) error {
 }
 
 // report prints an error as one line, its cure on the next one, and returns the
-// exit code: 0, the container's own, 125 for usage and run, else 1.
+// exit code: 0, the container's own, 125 for usage and run, 64 for a template that
+// is none, else 1.
 func report(words []string, err error) int {
 	if err == nil {
 		return 0
@@ -80,9 +82,12 @@ func report(words []string, err error) int {
 	var run *runError
 	var usage usageError
 	var arity arityError
+	var template *format.SyntaxError
 	switch {
 	case errors.As(err, &run):
 		return run.code
+	case errors.As(err, &template):
+		return 64
 	case errors.As(err, &arity):
 		return 1
 	case errors.As(err, &usage), verb(words) == "run", verb(words) == "create":

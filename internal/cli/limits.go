@@ -46,6 +46,17 @@ func creationLimits() []cli.Flag {
 
 // readLimits changes those that the command line gives.
 func readLimits(c *cli.Context, l *state.Limits) error {
+	if err := parseLimits(c, l); err != nil {
+		return err
+	}
+	if err := l.Check(runtime.NumCPU()); err != nil {
+		return usageError(err.Error())
+	}
+	return nil
+}
+
+// parseLimits does not look at how they go with one another.
+func parseLimits(c *cli.Context, l *state.Limits) error {
 	for _, f := range []struct {
 		name string
 		read func(string) error
@@ -73,13 +84,7 @@ func readLimits(c *cli.Context, l *state.Limits) error {
 	if l.Pids < 0 {
 		l.Pids = -1
 	}
-	if err := readDeviceLimits(c, l); err != nil {
-		return err
-	}
-	if err := l.Check(runtime.NumCPU()); err != nil {
-		return usageError(err.Error())
-	}
-	return nil
+	return readDeviceLimits(c, l)
 }
 
 // spelled is a flag as docker's messages name it.

@@ -164,10 +164,6 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 	if c.Broken != nil {
 		return len(f) == 0 || f.MatchesPrefix("id", c.ID), nil
 	}
-	exitedOK, err := matchesExited(c, f["exited"])
-	if err != nil {
-		return false, err
-	}
 	for key, before := range map[string]bool{"before": true, "since": false} {
 		for _, name := range f[key] {
 			other := findContainer(list, name)
@@ -186,7 +182,7 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 	if task, _ := f.Bool("is-task", false); task {
 		return false, nil // of Swarm: there is none
 	}
-	return exitedOK && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
+	return matchesExited(c, f["exited"]) && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
 		f.Matches("status", c.Status.Phase) && matchesNetwork(c, f["network"]) && matchesPorts(c, f) && f.Matches("health", health) &&
 		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
 }
@@ -213,21 +209,23 @@ func checkPsValues(filters format.Filters) error {
 			}
 		}
 	}
+	for _, text := range filters["exited"] {
+		if _, err := strconv.Atoi(text); err != nil {
+			return arityError(fmt.Sprintf("invalid filter 'exited=%s'", printable(text)))
+		}
+	}
 	_, err := filters.Bool("is-task", false)
 	return err
 }
 
-func matchesExited(c *engine.Container, codes []string) (bool, error) {
+func matchesExited(c *engine.Container, codes []string) bool {
 	for _, text := range codes {
 		code, err := strconv.Atoi(text)
-		if err != nil {
-			return false, usageError(fmt.Sprintf("invalid filter 'exited=%s'", printable(text)))
-		}
-		if c.Status.Phase == state.Exited && c.Status.ExitCode == code {
-			return true, nil
+		if err == nil && c.Status.Phase == state.Exited && c.Status.ExitCode == code {
+			return true
 		}
 	}
-	return len(codes) == 0, nil
+	return len(codes) == 0
 }
 
 func matchesAncestor(c *engine.Container, names []string) bool {

@@ -19,6 +19,9 @@ func updateCommand() *cli.Command {
 			if err := refuse(c); err != nil {
 				return err
 			}
+			if err := parseLimits(c, &state.Limits{}); err != nil {
+				return err // before any container is looked at
+			}
 			u := engine.Update{}
 			if c.IsSet("restart") {
 				policy, err := restartPolicy(c.String("restart"))

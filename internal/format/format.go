@@ -10,6 +10,7 @@ package format
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -66,7 +67,7 @@ func (l List) Write(out io.Writer, format string, quiet bool, rows []Row) error 
 	}
 	tmpl, err := parse(text)
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to parse template: %w", errors.Unwrap(err))
 	}
 	// Rows come before the header, as an error in a template must leave
 	// nothing on stdout.
@@ -76,7 +77,7 @@ func (l List) Write(out io.Writer, format string, quiet bool, rows []Row) error 
 			row = row.printable()
 		}
 		if err := tmpl.Execute(&body, row); err != nil {
-			return fmt.Errorf("template parsing error: %w", err)
+			return fmt.Errorf("failed to execute template: %w", err)
 		}
 		body.WriteByte('\n')
 	}
@@ -108,7 +109,7 @@ func (l List) writeTable(out io.Writer, tmpl *template.Template, body *bytes.Buf
 	var text bytes.Buffer // a tabwriter writes cell by cell: thousands of system calls
 	table := tabwriter.NewWriter(&text, 10, 1, 3, ' ', 0)
 	if err := tmpl.Funcs(headerFunctions()).Execute(table, header(l.Headers)); err != nil {
-		return fmt.Errorf("template parsing error: %w", err)
+		return fmt.Errorf("failed to execute template: %w", err)
 	}
 	if _, err := table.Write([]byte{'\n'}); err != nil {
 		return err

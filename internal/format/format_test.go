@@ -93,7 +93,7 @@ func TestListEmpty(t *testing.T) {
 
 func TestListErrors(t *testing.T) {
 	for _, c := range []struct{ name, format, want string }{
-		{"unclosed", "{{.ID", "template parsing error"},
+		{"unclosed", "{{.ID", "failed to parse template"},
 		{"unknown column", "{{.Nope}}", `map has no entry for key "Nope"`},
 		{"unknown column in a table", "table {{.Nope}}", `map has no entry for key "Nope"`},
 		{"unknown function", "{{nope .ID}}", `function "nope" not defined`},

@@ -12,13 +12,19 @@ import (
 	"unicode/utf8"
 )
 
+// SyntaxError is a template that is none; docker has an exit code for it.
+type SyntaxError struct{ Err error }
+
+func (e *SyntaxError) Error() string { return "template parsing error: " + e.Err.Error() }
+func (e *SyntaxError) Unwrap() error { return e.Err }
+
 // parse reads a --format template. A shell user types \t and \n, which the
 // template language knows only inside quoted strings.
 func parse(text string) (*template.Template, error) {
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	t, err := template.New("").Funcs(functions()).Option("missingkey=error").Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("template parsing error: %w", err)
+		return nil, &SyntaxError{err}
 	}
 	return t, nil
 }

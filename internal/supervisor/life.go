@@ -249,7 +249,8 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	}
 	trace.Mark("spec and filter ready")
 	stdio, err := openStdio(ioPlan{
-		tty: s.config.Process.Tty, size: size, stdin: s.config.Process.Stdin, log: s.outputs.log, keep: !s.start.Foreground,
+		tty: s.config.Process.Tty, size: size, stdin: s.config.Process.Stdin, log: s.outputs.log,
+		keep: !s.start.Foreground || s.detached.Load(),
 	}, first, &s.outputs)
 	if err != nil {
 		stdio.discard()
@@ -304,6 +305,7 @@ func (s *supervisor) runToTheEnd() int {
 			st.Init = linux.ProcessRef{}
 		})
 		s.waiters.restarting(code)
+		s.partFromStarter(code)
 		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
@@ -320,6 +322,17 @@ func (s *supervisor) runToTheEnd() int {
 		}
 		s.change(func(st *state.Status) { st.Restarts++ })
 	}
+}
+
+// partFromStarter tells the command that started us in its foreground of the first
+// end, as docker does: what the restart policy does next, it does in the background.
+func (s *supervisor) partFromStarter(code int) {
+	if !s.start.Foreground || !s.detached.CompareAndSwap(false, true) {
+		return
+	}
+	s.outputs.leave()
+	leaveTerminal()
+	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
 }
 
 // waitProgram serves the main thread's work until the program has ended and all
