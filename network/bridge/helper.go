@@ -301,6 +301,11 @@ func (h *helper) attach(r Request, files []*os.File) (*endpoint, message) {
 			warning = strings.TrimPrefix(warning+"; "+err.Error(), "; ")
 		}
 	}
+	// Now that the port is isolated and guarded: the container may be running.
+	if err := rtnl.SubmitOn(int(h.router.netlink.Fd()), rtnl.Up(e.port)); err != nil {
+		h.unplug(e)
+		return nil, message{Failed: fmt.Sprintf("attach container: %v", err)}
+	}
 	return e, message{Attached: h.table.describe(e, warning)}
 }
 
@@ -354,8 +359,11 @@ func (h *helper) plug(e *endpoint, namespace *os.File) error {
 		}
 		err = rtnl.SubmitOn(netlink, pair)
 	}
-	if err == nil && h.config.silent() {
-		err = rtnl.SubmitOn(netlink, rtnl.Isolate(e.port))
+	if err != nil || !h.config.silent() {
+		return err
+	}
+	if err = rtnl.SubmitOn(netlink, rtnl.Isolate(e.port)); err != nil {
+		_ = rtnl.SubmitOn(netlink, rtnl.Delete(e.link())) // a container that runs would keep its end
 	}
 	return err
 }

@@ -298,11 +298,12 @@ func (h *Handler) handle(from Calls, c Call) {
 	if h.answeredBefore(p) {
 		return
 	}
-	if err := p.open(); err != nil {
+	err := p.open()
+	defer p.close() // a caller that left while it was opened, too
+	if err != nil {
 		p.fail(err)
 		return
 	}
-	defer p.close()
 	if c.Nr == unix.SYS_SOCKET {
 		h.socket(p)
 		return

@@ -39,8 +39,8 @@ func (s *socket) both() bool {
 	return s.domain == unix.AF_INET6 && only == 0
 }
 
-// socketOf takes the caller's descriptor, which must be a socket. The caller of
-// this closes it.
+// socketOf takes the caller's descriptor, which must be a socket. Without an error
+// the caller of this closes it.
 func (h *Handler) socketOf(p *pending, number uint64) (*socket, error) {
 	fd, err := p.descriptor(number)
 	if err != nil {
@@ -54,7 +54,11 @@ func (h *Handler) socketOf(p *pending, number uint64) (*socket, error) {
 	s.kind, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	s.protocol, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	s.host = s.inet() && !h.isInside(fd)
-	return s, p.valid()
+	if err := p.valid(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // isInside: the socket belongs to the container's network namespace. In doubt it

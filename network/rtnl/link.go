@@ -29,7 +29,7 @@ type Veth struct {
 	MAC       net.HardwareAddr
 }
 
-// Pair makes both ends. The caller needs CAP_NET_ADMIN in the user namespaces that
+// Pair makes both ends, which are down. The caller needs CAP_NET_ADMIN in the user namespaces that
 // own the two network namespaces.
 func Pair(v Veth) *Request {
 	peer := link(0, 0, 0)
@@ -38,7 +38,7 @@ func Pair(v Veth) *Request {
 	peer = appendAttr(peer, unix.IFLA_MTU, uint32Bytes(v.MTU))
 	peer = appendAttr(peer, unix.IFLA_NET_NS_FD, uint32Bytes(v.Namespace))
 	const infoPeer = 1 // VETH_INFO_PEER
-	r := newRequest(fmt.Sprintf("make link %s", v.Peer), unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(v.Index, unix.IFF_UP, unix.IFF_UP))
+	r := newRequest(fmt.Sprintf("make link %s", v.Peer), unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, link(v.Index, 0, 0))
 	r.attr(unix.IFLA_IFNAME, cstring(v.Name)).attr32(unix.IFLA_MTU, v.MTU).attr32(unix.IFLA_MASTER, v.Master)
 	return r.attr(unix.IFLA_LINKINFO|unix.NLA_F_NESTED, linkInfo("veth", appendAttr(nil, infoPeer|unix.NLA_F_NESTED, peer)))
 }
