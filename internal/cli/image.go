@@ -105,7 +105,6 @@ func tagCommand() *cli.Command {
 			for i, name := range c.Args().Slice() {
 				// The source may be an ID, which is no reference.
 				if _, err := reference.Parse(name); err != nil && (i == 1 || name == "") {
-					//lint:ignore ST1005 docker's words
 					return fmt.Errorf("Error parsing reference: %q is not a valid repository/tag: %w", name, err)
 				}
 			}
