@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -94,6 +95,9 @@ func (e *Engine) LogDir(c *Container) string { return filepath.Join(e.containers
 // errNotRunning: it has ended, or its supervisor just did.
 var errNotRunning = errors.New("is not running")
 
+// errNoAnswer: the supervisor ended when it had the message, and before it answered.
+var errNoAnswer = errors.New("it has ended meanwhile")
+
 // dial reaches the supervisor of a running container.
 func (e *Engine) dial(c *Container) (*supervisor.Control, error) {
 	control, err := supervisor.Dial(supervisor.SocketPath(e.containers(), c.ID))
@@ -117,6 +121,9 @@ func (e *Engine) ask(c *Container, m supervisor.Message) (supervisor.Message, er
 		return supervisor.Message{}, err
 	}
 	answer, _, err := control.Receive()
+	if errors.Is(err, io.EOF) {
+		return answer, fmt.Errorf("container %s %w: %w", c.Name, errNotRunning, errNoAnswer)
+	}
 	if err != nil {
 		return answer, fmt.Errorf("supervisor of container %s: %w", c.Name, err)
 	}
@@ -372,6 +379,9 @@ func (e *Engine) Kill(c *Container, sig syscall.Signal) error {
 		return fmt.Errorf("container %s %w", c.Name, errNotRunning)
 	}
 	_, err := e.ask(c, supervisor.Message{Signal: int(sig)})
+	if errors.Is(err, errNoAnswer) {
+		err = nil // of the signal, as it seems
+	}
 	if err != nil && sig == unix.SIGKILL && c.Status.Init.Alive() {
 		err = c.Status.Init.Kill(sig)
 	}
