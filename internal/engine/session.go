@@ -174,7 +174,13 @@ func (s *session) rawTerminal() error {
 	raw.Cflag &^= unix.CSIZE | unix.PARENB
 	raw.Cflag |= unix.CS8
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
+	// In the background this stops the process, and its children: not one that was
+	// forked a moment ago and is to execute a program (newuidmap). The thread that made
+	// it waits for that and cannot stop, so the shell would never hear of the stop.
+	syscall.ForkLock.RLock()
+	err = unix.IoctlSetTermios(fd, unix.TCSETS, &raw)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		return fmt.Errorf("set terminal to raw mode: %w", err)
 	}
 	s.old = old
