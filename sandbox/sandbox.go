@@ -201,13 +201,13 @@ func (s *Process) run(c Config) error {
 		}
 		defer receive.close()
 		if err := s.container.Run(s.process); err != nil {
-			return told(err, c.Spec.Root)
+			return translate(err, c.Spec.Root)
 		}
 		if s.Console, err = receive.master(); err != nil {
 			return err
 		}
 	} else if err := s.container.Run(s.process); err != nil {
-		return told(err, c.Spec.Root)
+		return translate(err, c.Spec.Root)
 	}
 	status.Close()
 	err = s.takeListener(c.Filter, report)

@@ -8,11 +8,11 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// arityError is a wrong number of arguments, or a command that is none: exit
-// code 1, as docker, where a wrong flag is 125.
-type arityError string
+// clientError is what docker ends with exit code 1, where a wrong flag is 125: a wrong
+// number of arguments, a command or a filter that is none.
+type clientError string
 
-func (e arityError) Error() string { return string(e) }
+func (e clientError) Error() string { return string(e) }
 
 // filterError: docker's client refuses a --filter that is not KEY=VALUE, as a wrong flag;
 // keys and values that mean nothing are the daemon's to refuse, with exit code 1.
@@ -20,7 +20,7 @@ func filterError(err error) error {
 	if strings.HasPrefix(err.Error(), "invalid argument ") {
 		return usageError(err.Error())
 	}
-	return arityError(err.Error())
+	return clientError(err.Error())
 }
 
 // flagError words a flag's bad value as docker does, with the flag's own spelling, not
@@ -90,7 +90,7 @@ func atMost(c *cli.Context, n int) error {
 }
 
 func arity(c *cli.Context, what string) error {
-	return arityError(fmt.Sprintf("'%s' %s\nSee '%s --help'", c.Command.HelpName, what, c.Command.HelpName))
+	return clientError(fmt.Sprintf("'%s' %s\nSee '%s --help'", c.Command.HelpName, what, c.Command.HelpName))
 }
 
 func plural(word string, n int) string {

@@ -54,7 +54,7 @@ func newApp(args []string) *cli.App {
 				return nil
 			}
 			if c.NArg() > 0 {
-				return arityError(fmt.Sprintf("unknown command: bryo %s\nSee 'bryo --help'", c.Args().First()))
+				return clientError(fmt.Sprintf("unknown command: bryo %s\nSee 'bryo --help'", c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -146,7 +146,7 @@ func rewrite(app *cli.App, args []string) ([]string, error) {
 
 func unknownCommand(group []string, word string) error {
 	path := strings.Join(group, " ")
-	return arityError(fmt.Sprintf("unknown command: %s %s\nSee '%s --help'", path, word, path))
+	return clientError(fmt.Sprintf("unknown command: %s %s\nSee '%s --help'", path, word, path))
 }
 
 func names(words []string) (out []string) {

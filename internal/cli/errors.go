@@ -36,8 +36,8 @@ func (e *runError) Unwrap() error { return e.err }
 // creation marks an error as one before any program ran.
 func creation(err error) error {
 	var usage usageError
-	var arity arityError
-	if err == nil || errors.As(err, &usage) || errors.As(err, &arity) {
+	var client clientError
+	if err == nil || errors.As(err, &usage) || errors.As(err, &client) {
 		return err
 	}
 	return &runError{125, err}
@@ -81,14 +81,14 @@ func report(words []string, err error) int {
 	complain(prefix(words, err), err)
 	var run *runError
 	var usage usageError
-	var arity arityError
+	var client clientError
 	var template *format.SyntaxError
 	switch {
 	case errors.As(err, &run):
 		return run.code
 	case errors.As(err, &template):
 		return 64
-	case errors.As(err, &arity):
+	case errors.As(err, &client):
 		return 1
 	case errors.As(err, &usage), verb(words) == "run", verb(words) == "create":
 		return 125
@@ -106,8 +106,8 @@ func complain(text string, err error) {
 
 func prefix(words []string, err error) string {
 	var usage usageError
-	var arity arityError
-	if errors.As(err, &usage) || errors.As(err, &arity) {
+	var client clientError
+	if errors.As(err, &usage) || errors.As(err, &client) {
 		return err.Error()
 	}
 	if v := verb(words); v != "" {

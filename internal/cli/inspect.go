@@ -29,7 +29,7 @@ func inspectCommand() *cli.Command {
 				kind = "container"
 			}
 			if kind != "" && !contains([]string{"container", "image", "network", "volume"}, kind) {
-				return arityError(fmt.Sprintf("%q is not a valid value for --type", printable(kind)))
+				return clientError(fmt.Sprintf("%q is not a valid value for --type", printable(kind)))
 			}
 			return inspectAll(c, func(e *engine.Engine, name string) (any, error) { return inspectOne(e, kind, name, c.Bool("size")) })
 		},

@@ -90,7 +90,7 @@ func systemPruneCommand() *cli.Command {
 				return err
 			}
 			if c.Bool("volumes") && len(filters["until"]) > 0 {
-				return arityError("the \"until\" filter is not supported with \"--volumes\"")
+				return clientError("the \"until\" filter is not supported with \"--volumes\"")
 			}
 			return prune(c, pruning{warning: pruneWarning(c, filters), filters: filters, steps: pruneSteps(c)})
 		},

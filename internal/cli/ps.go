@@ -205,13 +205,13 @@ func checkPsValues(filters format.Filters) error {
 	} {
 		for _, value := range filters[key] {
 			if !contains(known, value) {
-				return arityError(fmt.Sprintf("invalid filter '%s=%s'", key, printable(value)))
+				return clientError(fmt.Sprintf("invalid filter '%s=%s'", key, printable(value)))
 			}
 		}
 	}
 	for _, text := range filters["exited"] {
 		if _, err := strconv.Atoi(text); err != nil {
-			return arityError(fmt.Sprintf("invalid filter 'exited=%s'", printable(text)))
+			return clientError(fmt.Sprintf("invalid filter 'exited=%s'", printable(text)))
 		}
 	}
 	_, err := filters.Bool("is-task", false)

@@ -52,7 +52,7 @@ func run(c *cli.Context) error {
 	}
 	request.Host.Detached = c.Bool("detach")
 	if request.Host.Detached && len(request.Host.Attach) > 0 {
-		return arityError("conflicting options: cannot specify both --attach and --detach") // docker's code for it is 1
+		return clientError("conflicting options: cannot specify both --attach and --detach")
 	}
 	e.Prepare()
 	config, err := e.Create(c.Context, *request)

@@ -26,7 +26,7 @@ func updateCommand() *cli.Command {
 			if c.IsSet("restart") {
 				policy, err := restartPolicy(c.String("restart"))
 				if err != nil {
-					return arityError(err.Error()) // docker's code for it is 1 here
+					return clientError(err.Error()) // docker's code for it is 1 here
 				}
 				u.Restart = &policy
 			}
@@ -36,7 +36,7 @@ func updateCommand() *cli.Command {
 				}
 			}
 			if u.Restart == nil && u.Limits == nil {
-				return arityError("you must provide one or more flags when using this command")
+				return clientError("you must provide one or more flags when using this command")
 			}
 			return each(c, func(e *engine.Engine, container *engine.Container) error { return e.Update(container, u) })
 		},

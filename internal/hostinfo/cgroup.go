@@ -70,8 +70,8 @@ func (h *Host) Cgroups() Cgroup {
 // wholeIDs: the user namespace has all ids, as the initial one does; so it is where
 // /proc hides the map.
 func (h *Host) wholeIDs() bool {
-	ids := strings.Fields(h.read("proc/self/uid_map"))
-	return len(ids) == 0 || slices.Equal(ids, []string{"0", "0", "4294967295"})
+	ids := h.ownExtents("uid")
+	return len(ids) == 0 || ids[0] == Range{0, 1<<32 - 1}
 }
 
 const systemBus = "run/dbus/system_bus_socket"

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,11 +64,7 @@ func (s *supervisor) cutPorts(name string) {
 	if s.wires.served != name || s.bypassing() != 0 || len(s.ports.Mappings()) == 0 {
 		return
 	}
-	s.mu.Lock()
-	s.lost = s.ports.Mappings()
-	s.mu.Unlock()
-	s.ports.Close()
-	s.change(func(st *state.Status) { st.Ports = nil })
+	s.losePorts()
 }
 
 func endpointOf(st *state.Status, name string) *state.Endpoint {
@@ -145,7 +140,7 @@ func (s *supervisor) requestFor(c *state.Config, n state.Network) bridge.Request
 // freeLink is the first name that no device of the container has; the default
 // network's is eth0, unless it came to a running container (joinDefault).
 func (w *wires) freeLink(prefix string) string {
-	taken := map[string]bool{cmp.Or(w.stackLink, "eth0"): w.hasDefault}
+	taken := map[string]bool{w.stackLink: true}
 	for _, a := range w.attached {
 		if p, ok := a.Attachment.(*bridge.Place); ok {
 			taken[p.Link()] = true
@@ -191,9 +186,8 @@ func (w *wires) wayOut(list []state.Network) attachment {
 
 // survey looks at the networks of a list before a route is chosen.
 func (w *wires) survey(root string, list []state.Network) (err error) {
-	w.defined, w.hasDefault = map[string]*bridge.Config{}, false
+	w.defined = map[string]*bridge.Config{}
 	for _, n := range list {
-		w.hasDefault = w.hasDefault || n.HasStack()
 		if n.Defined() {
 			if w.defined[n.Name], err = bridge.NewStore(root).Load(n.Name); err != nil {
 				return err
@@ -301,16 +295,16 @@ func (s *supervisor) joinDefault(was, list []state.Network) error {
 			continue
 		}
 		w := &s.wires
-		w.hasDefault = false // its link is what is sought
 		link := w.freeLink("eth")
-		w.hasDefault = true
 		before := w.route()
 		if before != nil {
 			if err := before.Unroute(); err != nil {
 				return err
 			}
 		}
-		a, err := network.Default{}.Attach(context.Background(), w.namespace, stackConfig(n, link))
+		config := networkConfig(n)
+		config.Device = link
+		a, err := network.Default{}.Attach(context.Background(), w.namespace, config)
 		if err != nil {
 			if before != nil {
 				err = errors.Join(err, before.Route())
@@ -322,12 +316,6 @@ func (s *supervisor) joinDefault(was, list []state.Network) error {
 		s.watch(w.attached[len(w.attached)-1])
 	}
 	return nil
-}
-
-func stackConfig(n state.Network, link string) network.Config {
-	c := networkConfig(n)
-	c.Device = link
-	return c
 }
 
 // route is the network of the user's that leads out; nil: none does.
@@ -357,6 +345,9 @@ func (s *supervisor) leave(list []state.Network) {
 			continue
 		}
 		_ = a.Close()
+		if _, defined := a.Attachment.(*bridge.Place); !defined {
+			s.wires.stackLink = ""
+		}
 		s.hangUp(a.name)
 	}
 	s.wires.attached = kept

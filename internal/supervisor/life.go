@@ -266,7 +266,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	if err != nil {
 		stdio.discard()
 		s.unwire()
-		return told(&s.config.Host, err)
+		return explain(&s.config.Host, err)
 	}
 	trace.Mark("program executed")
 	stdio.serve(box.Console)
@@ -466,8 +466,8 @@ func (s *supervisor) unmountTree(dir string) {
 	unmountAll(dir)
 }
 
-// unmountAll detaches what this process mounted below dir, the last first, so that the directory can be deleted. What it leaves keeps
-// state.Delete from deleting.
+// unmountAll detaches what this process mounted below dir, the last first, so that
+// the directory can be deleted. What it leaves keeps state.Delete from deleting.
 func unmountAll(dir string) {
 	mounts, _ := linux.MountsBelow(dir)
 	for _, at := range slices.Backward(mounts) {

@@ -29,9 +29,9 @@ type wires struct {
 	warning   string
 
 	// Of the container's list of networks, see survey.
-	defined    map[string]*bridge.Config
-	hasDefault bool   // the default network has stackLink
-	stackLink  string // "": eth0
+	defined map[string]*bridge.Config
+
+	stackLink string // the default network's device; "": it has none
 
 	served string // the network that published ports lead to
 }
@@ -115,6 +115,9 @@ func (s *supervisor) attach(w *wires, namespace *os.File) error {
 	_ = network.OpenToUsers(namespace, contiguous(groups))
 	if err := w.survey(s.start.Root, config.Host.Networks); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(config.Host.Networks, state.Network.HasStack) {
+		w.stackLink = "eth0"
 	}
 	for _, n := range config.Host.Networks {
 		if n.Defined() {
@@ -240,17 +243,23 @@ func (s *supervisor) watch(a attachment) {
 // instead of waiting.
 func (s *supervisor) cutOff(name string, err error) {
 	fmt.Fprintf(os.Stderr, "bryo: network %s: %v: the container is cut off\n", name, err)
+	s.losePorts()
+	s.change(func(st *state.Status) {
+		if e := endpointOf(st, name); e != nil {
+			e.Error = err.Error()
+		}
+	})
+}
+
+// losePorts closes the published ports of a network that is gone or leads nowhere, and
+// remembers their numbers: they are wanted again when it is back.
+func (s *supervisor) losePorts() {
 	ports := s.publishedPorts()
 	s.mu.Lock()
 	s.lost = ports.Mappings()
 	s.mu.Unlock()
 	ports.Close()
-	s.change(func(st *state.Status) {
-		st.Ports = nil
-		if e := endpointOf(st, name); e != nil {
-			e.Error = err.Error()
-		}
-	})
+	s.change(func(st *state.Status) { st.Ports = nil })
 }
 
 func (s *supervisor) publishedPorts() *port.Set {
@@ -338,8 +347,7 @@ func (s *supervisor) movePorts() error {
 		return nil
 	}
 	if len(s.wires.attached) == 0 || s.enclosed() {
-		s.ports.Close()
-		s.change(func(st *state.Status) { st.Ports = nil })
+		s.losePorts()
 		return nil
 	}
 	switch {

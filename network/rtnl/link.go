@@ -29,8 +29,8 @@ type Veth struct {
 	MAC       net.HardwareAddr
 }
 
-// Pair makes both ends, which are down. The caller needs CAP_NET_ADMIN in the user namespaces that
-// own the two network namespaces.
+// Pair makes both ends, which are down. The caller needs CAP_NET_ADMIN in the user
+// namespaces that own the two network namespaces.
 func Pair(v Veth) *Request {
 	peer := link(0, 0, 0)
 	peer = appendAttr(peer, unix.IFLA_IFNAME, cstring(v.Peer))

@@ -103,22 +103,14 @@ func DefaultRoute(index int, gateway netip.Addr) *Request {
 
 // NoDefaultRoute takes away what DefaultRoute made of a family.
 func NoDefaultRoute(index int, v4 bool) *Request {
-	f := byte(unix.AF_INET6)
-	if v4 {
-		f = unix.AF_INET
-	}
-	return newRequest("remove default route", unix.RTM_DELROUTE, 0, route(f, 0, unix.RT_TABLE_MAIN, 0, unix.RT_SCOPE_NOWHERE)).
+	return newRequest("remove default route", unix.RTM_DELROUTE, 0, route(familyOf(v4), 0, unix.RT_TABLE_MAIN, 0, unix.RT_SCOPE_NOWHERE)).
 		attr32(unix.RTA_OIF, index)
 }
 
 // DefaultDevice sends everything of a family out of a link, without a gateway.
 func DefaultDevice(index int, v4 bool) *Request {
-	f := byte(unix.AF_INET6)
-	if v4 {
-		f = unix.AF_INET
-	}
 	r := newRequest("add default route", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
-		route(f, 0, unix.RT_TABLE_MAIN, unix.RTN_UNICAST, unix.RT_SCOPE_LINK))
+		route(familyOf(v4), 0, unix.RT_TABLE_MAIN, unix.RTN_UNICAST, unix.RT_SCOPE_LINK))
 	return r.attr32(unix.RTA_OIF, index)
 }
 
@@ -150,8 +142,10 @@ func route(family byte, bits int, table, kind, scope byte) []byte {
 	return b
 }
 
-func family(a netip.Addr) byte {
-	if a.Is4() {
+func family(a netip.Addr) byte { return familyOf(a.Is4()) }
+
+func familyOf(v4 bool) byte {
+	if v4 {
 		return unix.AF_INET
 	}
 	return unix.AF_INET6

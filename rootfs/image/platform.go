@@ -64,10 +64,7 @@ func CanonicalPlatform(s string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if variant == "" {
-		return system + "/" + arch, nil
-	}
-	return system + "/" + arch + "/" + variant, nil
+	return (&Config{OS: system, Architecture: arch, Variant: variant}).Platform(), nil
 }
 
 // NormalPlatform maps the names that tools use for one machine to Go's; the usual

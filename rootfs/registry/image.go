@@ -16,6 +16,7 @@ import (
 	v1partial "github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"bryo/rootfs/patience"
 	"bryo/rootfs/reference"
 	"bryo/rootfs/registry/conf"
 )
@@ -163,9 +164,9 @@ func (i *Image) lockImage() error {
 	waiting := sync.OnceFunc(func() {
 		i.s.opts.Progress.Note(i.ref.Familiar() + ": waiting for another bryo that pulls it")
 	})
-	for p := (&patience{progress: i.fetched, limit: imagePatience}); ; {
+	for p := patience.New(i.fetched, imagePatience); ; {
 		f, err := openLocked(i.ctx, path, waiting, p)
-		if errors.Is(err, errStuck) {
+		if errors.Is(err, patience.ErrStuck) {
 			i.s.opts.Progress.Note(i.ref.Familiar() + ": the other bryo does not get on, pulling without it")
 			return nil
 		}

@@ -17,6 +17,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
+
+	"bryo/rootfs/patience"
 )
 
 // A partial file holds the first bytes of a blob:
@@ -72,8 +74,8 @@ func openPartial(ctx context.Context, dir string, d v1.Descriptor, waiting func(
 	}
 	p.path = partialPath(dir, d.Digest)
 	for {
-		p.f, err = openLocked(ctx, p.path, waiting, &patience{progress: func() int64 { return Fetched(dir, d.Digest.String()) }, limit: blobPatience})
-		if errors.Is(err, errStuck) {
+		p.f, err = openLocked(ctx, p.path, waiting, patience.New(func() int64 { return Fetched(dir, d.Digest.String()) }, blobPatience))
+		if errors.Is(err, patience.ErrStuck) {
 			p.path = ""
 			p.f, err = unnamedFile()
 			return p, err
@@ -110,7 +112,7 @@ func unnamedFile() (*os.File, error) {
 
 // openLocked opens path (a regular file of ours, never through a link) and
 // takes its lock.
-func openLocked(ctx context.Context, path string, waiting func(), p *patience) (*os.File, error) {
+func openLocked(ctx context.Context, path string, waiting func(), p *patience.Patience) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
@@ -132,7 +134,7 @@ func openLocked(ctx context.Context, path string, waiting func(), p *patience) (
 
 // lock polls, as flock(2) itself cannot be cancelled: 5 ms at first, at most
 // 100 ms.
-func lock(ctx context.Context, f *os.File, waiting func(), p *patience) error {
+func lock(ctx context.Context, f *os.File, waiting func(), p *patience.Patience) error {
 	for pause := 5 * time.Millisecond; ; pause = min(pause*3/2, 100*time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -145,8 +147,8 @@ func lock(ctx context.Context, f *os.File, waiting func(), p *patience) error {
 			waiting()
 			waiting = nil
 		}
-		if p.isOver() {
-			return errStuck
+		if p.IsOver() {
+			return patience.ErrStuck
 		}
 		select {
 		case <-ctx.Done():
@@ -156,37 +158,11 @@ func lock(ctx context.Context, f *os.File, waiting func(), p *patience) error {
 	}
 }
 
-// errStuck: who has the lock does not get on.
-var errStuck = errors.New("another process holds the lock and does not get on")
-
-// How long a lock's holder may get on by less than leastProgress bytes. That of an
-// image may be unpacking, which moves nothing that others see.
+// How long a lock's holder may do nothing. That of an image may be waiting for the disk.
 var (
 	blobPatience  = 10 * time.Second
-	imagePatience = 60 * time.Second
+	imagePatience = time.Minute
 )
-
-const leastProgress = 256 << 10
-
-// patience watches what the holder of a lock has got. nil never ends.
-type patience struct {
-	progress func() int64 // bytes so far
-	limit    time.Duration
-
-	last  int64
-	since time.Time
-}
-
-func (p *patience) isOver() bool {
-	if p == nil {
-		return false
-	}
-	now := p.progress()
-	if p.since.IsZero() || now-p.last >= leastProgress || now < p.last {
-		p.last, p.since = now, time.Now()
-	}
-	return time.Since(p.since) > p.limit
-}
 
 // Fetched says how far any process is with a blob ("sha256:…"), for who waits for
 // it: bytes that came, and bytes that were read for unpacking.

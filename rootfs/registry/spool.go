@@ -13,6 +13,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"bryo/rootfs/patience"
 )
 
 const (
@@ -325,8 +327,8 @@ func (r *reader) Read(b []byte) (int, error) {
 		b = b[:have-r.off]
 	}
 	n, err := file.f.ReadAt(b, partialHeader+r.off)
-	before := r.off / leastProgress
-	if r.off += int64(n); r.off/leastProgress != before {
+	before := r.off / patience.Step
+	if r.off += int64(n); r.off/patience.Step != before {
 		file.consumed(r.off)
 	}
 	if !errors.Is(err, io.EOF) {

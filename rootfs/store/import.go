@@ -13,6 +13,7 @@ import (
 	drivers "go.podman.io/storage/drivers"
 
 	"bryo/rootfs/image"
+	"bryo/rootfs/patience"
 )
 
 // ImportOptions are for Import.
@@ -33,10 +34,10 @@ type ImportOptions struct {
 	Progress func(Event)
 }
 
-// Import brings an image into the store and names it. Every digest, size and
-// count is verified, whatever img itself verifies; only the digest of a layer's
-// compressed bytes is left to a source that is a verifier. Layers that the store has are
-// not asked for. When Import returns, the image is on disk.
+// Import brings an image into the store and names it. Every digest, size and count is
+// verified, whatever img itself verifies; only the digest of a layer's compressed bytes
+// is left to a source that is a verifier. Layers that the store has are not asked for.
+// When Import returns, the image is on disk.
 //
 // Errors wrap ErrInvalid for a bad image, unpack.ErrLimit for one beyond a
 // limit; then nothing is kept. After other errors (network, Ctrl-C, full disk)
@@ -214,22 +215,15 @@ func (r *importRun) layer(ctx context.Context, i int, report *meterLayer) error 
 	return nil
 }
 
-// lock waits for a layer's lock as long as its holder gets on: one that was stopped,
-// or whose registry hands out a byte now and then, holds nobody. Without the lock the
+// lock waits for a layer's lock as long as its holder gets on. Without the lock the
 // layer is made twice, and apply takes the one that came first.
 func (r *importRun) lock(ctx context.Context, layer *planLayer) (unlock func(), err error) {
-	if r.store.options.Fetched == nil {
-		return r.store.locks.take(ctx, layerByte(layer.id), true)
-	}
-	last, since := r.store.options.Fetched(layer.digest), time.Now()
+	p := patience.New(func() int64 { return r.store.options.Fetched(layer.digest) }, layerPatience)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		if unlock, err := r.store.locks.try(layerByte(layer.id), true); unlock != nil || err != nil {
 			return unlock, err
 		}
-		if now := r.store.options.Fetched(layer.digest); now < last || now-last >= leastProgress {
-			last, since = now, time.Now()
-		}
-		if time.Since(since) > layerPatience {
+		if p.IsOver() {
 			return func() {}, nil
 		}
 		select {
@@ -239,8 +233,6 @@ func (r *importRun) lock(ctx context.Context, layer *planLayer) (unlock func(), 
 		}
 	}
 }
-
-const leastProgress = 256 << 10 // bytes
 
 // layerPatience is how long the holder of a layer's lock may seem to do nothing. It
 // may be waiting for layers below, or for the disk.

@@ -30,7 +30,7 @@ type Options struct {
 	Removing bool
 	Limits   unpack.Limits
 	// Fetched says how far any process is with a blob ("sha256:…"): a layer's lock is
-	// not waited for when its holder does not get on. nil: waited for in any case.
+	// not waited for when its holder does not get on. nil: nobody knows.
 	Fetched func(blob string) int64
 	// InUse names the containers that use an image; nil for none. It is called
 	// with images.lock held exclusively.
@@ -53,6 +53,9 @@ type Store struct {
 func Open(root string, options Options) (*Store, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, err
+	}
+	if options.Fetched == nil {
+		options.Fetched = func(string) int64 { return 0 }
 	}
 	isolate()
 	locks, err := openLocks(root)

@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-func TestTold(t *testing.T) {
+func TestTranslate(t *testing.T) {
 	const init = "unable to start container process: error during container init: "
 	for text, want := range map[string]string{
 		init + `error mounting "/run/stage/0" to rootfs at "/etc/hosts": mount src=/run/stage/0, dst=/etc/hosts, dstFd=/proc/thread-self/fd/18, flags=MS_BIND|MS_REC: not a directory`: "mount on /etc/hosts: not a directory",
@@ -19,8 +19,8 @@ func TestTold(t *testing.T) {
 		init + `mkdir /bin/busybox: not a directory`: "start container: mkdir /bin/busybox: not a directory",
 		"something else": "start container: something else",
 	} {
-		if got := told(errors.New(text), &specs.Root{Path: "/data/run/jail"}).Error(); got != want {
-			t.Errorf("%s\n told as %s\n want    %s", text, got, want)
+		if got := translate(errors.New(text), &specs.Root{Path: "/data/run/jail"}).Error(); got != want {
+			t.Errorf("%s\n becomes %s\n want    %s", text, got, want)
 		}
 	}
 }

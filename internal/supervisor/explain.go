@@ -9,11 +9,11 @@ import (
 	"bryo/sandbox"
 )
 
-// told names what the user wrote where the sandbox knows only what was made of it.
-func told(h *state.Host, err error) error {
+// explain names what the user wrote where the sandbox knows only what was made of it.
+func explain(h *state.Host, err error) error {
 	var failed *sandbox.MountError
 	if errors.As(err, &failed) {
-		return toldMount(h, failed)
+		return explainMount(h, failed)
 	}
 	var limit *sandbox.LimitError
 	if errors.As(err, &limit) {
@@ -26,7 +26,7 @@ func told(h *state.Host, err error) error {
 	return err
 }
 
-func toldMount(h *state.Host, failed *sandbox.MountError) error {
+func explainMount(h *state.Host, failed *sandbox.MountError) error {
 	m := mount.Find(h.Mounts, failed.Target)
 	if m == nil || m.Type == mount.Tmpfs || m.Source == "" {
 		return failed

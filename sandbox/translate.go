@@ -32,10 +32,10 @@ type LimitError struct{ Err error }
 func (e *LimitError) Error() string { return "too few open files are allowed for a container to start" }
 func (e *LimitError) Unwrap() error { return e.Err }
 
-// told is an error of libcontainer without what it says of its own descriptors and
+// translate is an error of libcontainer without what it says of its own descriptors and
 // paths, which mean nothing to a user. What happened in init came through a pipe as
 // text, so there is no more than text to look at; what is not known stays as it is.
-func told(err error, root *specs.Root) error {
+func translate(err error, root *specs.Root) error {
 	if errors.Is(err, unix.EMFILE) || strings.HasSuffix(err.Error(), unix.EMFILE.Error()) {
 		return &LimitError{err}
 	}
