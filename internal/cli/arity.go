@@ -16,11 +16,12 @@ func (e clientError) Error() string { return string(e) }
 
 // filterError: docker's client refuses a --filter that is not KEY=VALUE, as a wrong flag;
 // keys and values that mean nothing are the daemon's to refuse, with exit code 1.
-func filterError(err error) error {
-	if strings.HasPrefix(err.Error(), "invalid argument ") {
-		return usageError(err.Error())
+func filterError(c *cli.Context, err error) error {
+	if !strings.HasPrefix(err.Error(), "invalid argument ") {
+		return clientError(err.Error())
 	}
-	return clientError(err.Error())
+	flag := fmt.Sprintf("%q flag: bad format", spelling(c.Command.Flags, "filter"))
+	return usageError(strings.Replace(err.Error(), `"--filter" flag: bad format`, flag, 1))
 }
 
 // flagError words a flag's bad value as docker does, with the flag's own spelling, not
@@ -38,6 +39,11 @@ func flagError(c *cli.Context, err error) error {
 		cause = "invalid syntax"
 	}
 	return usageError(fmt.Sprintf("invalid argument %s for %q flag: %s", value, spelling(c.Command.Flags, name), cause))
+}
+
+// badValue is flagError for a value that is judged here.
+func badValue(value, flag string, cause error) error {
+	return usageError(fmt.Sprintf("invalid argument %q for %q flag: %v", value, flag, cause))
 }
 
 // spelling is a flag as help shows it: -t, --timeout.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -23,8 +24,13 @@ func TestFlagErrors(t *testing.T) {
 			t.Errorf("%s\ngot  %s\nwant %s", text, got, want)
 		}
 	}
-	for text, code := range map[string]int{"invalid filter 'x'": 1, `invalid argument "x" for "-f, --filter" flag: bad format`: 125} {
-		if got := report([]string{"bryo", "ps"}, filterError(errors.New(text))); got != code {
+	c.Command = imagesCommand("images")
+	for text, code := range map[string]int{"invalid filter 'x'": 1, `invalid argument "x" for "--filter" flag: bad format`: 125} {
+		err := filterError(c, errors.New(text))
+		if flag := `"-f, --filter" flag`; code == 125 && !strings.Contains(err.Error(), flag) {
+			t.Errorf("%v: no %s", err, flag)
+		}
+		if got := report([]string{"bryo", "ps"}, err); got != code {
 			t.Errorf("%s: %d, want %d", text, got, code)
 		}
 	}

@@ -24,6 +24,10 @@ var (
 
 // Main runs one command line and returns the process's exit code.
 func Main(args []string) int {
+	args, err := helpAsFlag(args)
+	if err != nil {
+		return report(args, err)
+	}
 	app := newApp(args)
 	trace.Mark("command line defined")
 	words, err := rewrite(app, args)
@@ -47,7 +51,8 @@ func newApp(args []string) *cli.App {
 		ErrWriter:                 os.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(c *cli.Context, err error, _ bool) error { return flagError(c, err) },
-		Flags:                     globalFlags(),
+		Flags:                     append(globalFlags(), dockersGlobals()...),
+		Before:                    heedGlobals,
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				fmt.Fprintf(c.App.Writer, "bryo version %s, build %s\n", version, commit)
@@ -76,20 +81,35 @@ func newApp(args []string) *cli.App {
 	return app
 }
 
-const appUsage = "run containers without root, daemon or helper programs"
-
-func globalFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "root", Usage: "data `DIR` instead of ~/.local/share/bryo", EnvVars: []string{"BRYO_ROOT"}},
-		&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "say more on stderr"},
-		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
+// helpAsFlag: `bryo help WORDS` is `bryo WORDS --help`.
+func helpAsFlag(args []string) ([]string, error) {
+	if len(args) < 2 || args[1] != "help" {
+		return args, nil
 	}
+	words := args[2:]
+	if len(words) > 0 && strings.HasPrefix(words[0], "-") {
+		words = nil // docker help --help
+	}
+	command := &cli.Command{Subcommands: allCommands()}
+	for _, word := range words {
+		if command = find(command.Subcommands, word); command == nil {
+			return args, clientError("unknown help topic: " + strings.Join(words, " "))
+		}
+	}
+	return append(append(args[:1:1], words...), "--help"), nil
 }
+
+const appUsage = "run containers without root, daemon or helper programs"
 
 func prepare(c *cli.Command) {
 	c.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
 	c.HideHelpCommand = true
 	c.HideHelp = hasFlag(c, "help")
+	for _, f := range c.Flags {
+		if list, ok := f.(*cli.StringSliceFlag); ok {
+			list.KeepSpace = true // -e 'A= b ' is the user's
+		}
+	}
 	for _, sub := range c.Subcommands {
 		prepare(sub)
 	}
@@ -135,6 +155,10 @@ func rewrite(app *cli.App, args []string) ([]string, error) {
 		out = append(out, words[:len(words)-1]...) // without the "--"
 		if at == len(rest) {
 			return out, nil
+		}
+		if command == root {
+			keepFlags(root, words)
+			app.Flags = root.Flags
 		}
 		next := find(command.Subcommands, rest[at])
 		if next == nil {
@@ -186,7 +210,7 @@ func find(list []*cli.Command, name string) *cli.Command {
 func wrapUsage(command *cli.Command, err error) error {
 	var usage usageError
 	if errors.As(err, &usage) {
-		return usageError(fmt.Sprintf("%s\nSee 'bryo %s --help'", usage, strings.TrimPrefix(command.Name, "bryo")))
+		return usageError(fmt.Sprintf("%s\nSee '%s --help'", usage, strings.TrimSuffix("bryo "+strings.TrimPrefix(command.Name, "bryo"), " ")))
 	}
 	return err
 }

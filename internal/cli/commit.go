@@ -58,6 +58,9 @@ func exportCommand() *cli.Command {
 			if output == "" {
 				return e.Export(container, os.Stdout)
 			}
+			if err := checkOutput(output); err != nil {
+				return fmt.Errorf("failed to export container: %w", err)
+			}
 			return e.ExportTo(container, output)
 		},
 	}

@@ -36,7 +36,7 @@ func completionCommand() *cli.Command {
 			scripts := map[string]string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}
 			script, ok := scripts[c.Args().First()]
 			if !ok {
-				return usageError(fmt.Sprintf("no completion for %q: use bash, zsh or fish", printable(c.Args().First())))
+				return usageError(fmt.Sprintf("no completion for %q: use bash, zsh or fish", c.Args().First()))
 			}
 			_, err := fmt.Fprint(stdout(c), script)
 			return err

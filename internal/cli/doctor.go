@@ -30,7 +30,7 @@ func doctorCommand() *cli.Command {
 				_, err = fmt.Fprintf(stdout(c), "%s\n", data)
 				return err
 			default:
-				return usageError(fmt.Sprintf("invalid format %q: use json", printable(f)))
+				return usageError(fmt.Sprintf("invalid format %q: use json", f))
 			}
 		},
 	}

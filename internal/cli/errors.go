@@ -78,7 +78,7 @@ func report(words []string, err error) int {
 		dieAlike(int(code))
 		return int(code)
 	}
-	complain(prefix(words, err), err)
+	complainEach(words, err)
 	var run *runError
 	var usage usageError
 	var client clientError
@@ -90,10 +90,21 @@ func report(words []string, err error) int {
 		return 64
 	case errors.As(err, &client):
 		return 1
-	case errors.As(err, &usage), verb(words) == "run", verb(words) == "create":
+	case errors.As(err, &usage):
 		return 125
 	}
 	return 1
+}
+
+// complainEach gives each of several errors its own line.
+func complainEach(words []string, err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, one := range several.Unwrap() {
+			complainEach(words, one)
+		}
+		return
+	}
+	complain(prefix(words, err), err)
 }
 
 // complain prints one line, and the cure where there is one.
@@ -126,25 +137,21 @@ func verb(words []string) string {
 	return ""
 }
 
-// oneLine keeps what a stranger wrote (image names, registry answers) from
-// moving the cursor, and an error to its line; usage errors bring a second one.
+// seeHelp begins the second line of a usage error.
+const seeHelp = "\nSee '"
+
+// oneLine keeps what a stranger wrote (image names, registry answers, the value of a
+// flag) from moving the cursor, and an error to its line; usage errors bring a second one.
 func oneLine(s string) string {
-	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	for i := range lines {
-		lines[i] = printable(lines[i])
+	s = strings.TrimRight(s, "\n")
+	if at := strings.LastIndex(s, seeHelp); at >= 0 {
+		return printable(s[:at]) + seeHelp + printable(s[at+len(seeHelp):])
 	}
-	return strings.Join(lines, "\n")
+	return printable(s)
 }
 
-// printable replaces control characters.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '\ufffd'
-		}
-		return r
-	}, s)
-}
+// printable shows control characters as escapes.
+func printable(s string) string { return format.Cell(s) }
 
 // cureOf is the one place that knows what helps.
 func cureOf(err error) string {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/events"
+	"bryo/internal/format"
 )
 
 func eventsCommand() *cli.Command {
@@ -31,10 +32,13 @@ func showEvents(c *cli.Context) error {
 	var o events.Options
 	var err error
 	if o.Filters, err = events.ParseFilters(c.StringSlice("filter")); err != nil {
-		return filterError(err)
+		return filterError(c, err)
 	}
 	if err := timeRange(c, &o.Since, &o.Until); err != nil {
 		return err
+	}
+	if err := format.Check(c.String("format")); err != nil {
+		return err // not first when something happens
 	}
 	e, err := engineOf(c)
 	if err != nil {

@@ -41,7 +41,7 @@ func healthOf(c *cli.Context, r *engine.RunRequest) error {
 		d, err := time.ParseDuration(text)
 		switch {
 		case err != nil:
-			return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: %v", printable(text), flag, err))
+			return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: %v", text, flag, err))
 		case d < 0:
 			return usageError("--" + flag + " cannot be negative")
 		case d > 0 && d < time.Millisecond:
@@ -53,7 +53,7 @@ func healthOf(c *cli.Context, r *engine.RunRequest) error {
 		text := c.String("health-retries")
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return usageError(fmt.Sprintf("invalid argument %q for \"--health-retries\" flag: not a number", printable(text)))
+			return usageError(fmt.Sprintf("invalid argument %q for \"--health-retries\" flag: %v", text, numeric(err)))
 		}
 		if n < 0 {
 			return usageError("--health-retries cannot be negative")

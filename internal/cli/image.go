@@ -154,7 +154,7 @@ func historyCommand() *cli.Command {
 			}
 			platform, err := platformOf(c)
 			if err != nil {
-				return err
+				return fmt.Errorf("invalid platform: %w", err)
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -207,7 +207,7 @@ func imagePruneCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			filters, err := image.ParseFilter(c.StringSlice("filter"))
 			if err != nil {
-				return filterError(err)
+				return filterError(c, err)
 			}
 			warning := "WARNING! This will remove all dangling images."
 			if c.Bool("all") {
@@ -273,6 +273,9 @@ func saveCommand() *cli.Command {
 			platform, err := platformOf(c)
 			if err != nil {
 				return fmt.Errorf("invalid platform: %w", err)
+			}
+			if err := checkOutput(c.String("output")); err != nil {
+				return fmt.Errorf("failed to save image: %w", err)
 			}
 			e, err := engineOf(c)
 			if err != nil {

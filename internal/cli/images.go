@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -55,7 +56,7 @@ func listImages(c *cli.Context) error {
 	}
 	filter, err := image.ParseFilter(c.StringSlice("filter"))
 	if err != nil {
-		return filterError(err)
+		return filterError(c, err)
 	}
 	e, err := engineOf(c)
 	if err != nil {
@@ -69,9 +70,13 @@ func listImages(c *cli.Context) error {
 	for _, summary := range list {
 		rows = append(rows, imageRows(summary, c.Bool("no-trunc"), filter, c.Args().First())...)
 	}
-	layout := format.List{Headers: imageHeaders, Table: imageTable}
+	layout := format.List{
+		Headers: imageHeaders, Table: imageTable, RawQuiet: "image_id: {{.ID}}",
+		Raw: "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n",
+	}
 	if c.Bool("digests") {
 		layout.Table = imageTableDigest
+		layout.Raw = strings.Replace(layout.Raw, "image_id", "digest: {{.Digest}}\nimage_id", 1)
 	}
 	return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
 }

@@ -28,8 +28,8 @@ func inspectCommand() *cli.Command {
 			if c.Command.HelpName == "bryo container inspect" {
 				kind = "container"
 			}
-			if kind != "" && !contains([]string{"container", "image", "network", "volume"}, kind) {
-				return clientError(fmt.Sprintf("%q is not a valid value for --type", printable(kind)))
+			if c.IsSet("type") && !contains([]string{"container", "image", "network", "volume"}, kind) {
+				return clientError(fmt.Sprintf(`unknown type: %q: must be one of "container", "image", "network", "volume"`, kind))
 			}
 			return inspectAll(c, func(e *engine.Engine, name string) (any, error) { return inspectOne(e, kind, name, c.Bool("size")) })
 		},

@@ -109,6 +109,18 @@ func timeRange(c *cli.Context, since, until *time.Time) (err error) {
 	return nil
 }
 
+// checkOutput refuses a place for a file where none can be, in docker's words.
+func checkOutput(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case path == "" || err != nil:
+		return nil // what creates it knows better
+	case info.IsDir():
+		return errors.New("cannot write to a directory")
+	}
+	return nil
+}
+
 func isTTY(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil

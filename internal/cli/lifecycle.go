@@ -21,7 +21,7 @@ func createCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			request, err := runRequest(c)
 			if err != nil {
-				return err
+				return creation(err) // of the command line: 125; what follows is 1, other than for run
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -30,7 +30,7 @@ func createCommand() *cli.Command {
 			request.Host.Detached = true
 			config, err := e.Create(c.Context, *request)
 			if err != nil {
-				return creation(err)
+				return err
 			}
 			_, err = fmt.Fprintln(stdout(c), config.ID)
 			return err
@@ -213,7 +213,7 @@ func waitCommand() *cli.Command {
 			switch condition {
 			case supervisor.WaitNotRunning, supervisor.WaitNextExit, supervisor.WaitRemoved, supervisor.WaitHealthy:
 			default:
-				return usageError(fmt.Sprintf("invalid condition %q: use not-running, next-exit, removed or healthy", printable(condition)))
+				return usageError(fmt.Sprintf("invalid condition %q: use not-running, next-exit, removed or healthy", condition))
 			}
 			return forEach(c, func(e *engine.Engine, key string) error {
 				container, err := e.Container(key)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -78,7 +79,7 @@ func parseLimits(c *cli.Context, l *state.Limits) error {
 			continue
 		}
 		if err := f.read(c.String(f.name)); err != nil {
-			return usageError(fmt.Sprintf("invalid argument %q for \"%s\" flag: %v", printable(c.String(f.name)), spelled(f.name), err))
+			return usageError(fmt.Sprintf("invalid argument %q for \"%s\" flag: %v", c.String(f.name), spelled(f.name), err))
 		}
 	}
 	if l.Pids < 0 {
@@ -117,18 +118,20 @@ func signed(to *int64) func(string) error {
 	}
 }
 
+// numeric is why a text is no number that fits, in docker's words but for the name of
+// the function that said so.
 func numeric(err error) error {
-	if err != nil {
-		return fmt.Errorf("not a number")
+	if bad := new(strconv.NumError); errors.As(err, &bad) {
+		return bad.Err
 	}
-	return nil
+	return err
 }
 
 func nanoCPUs(to *int64) func(string) error {
 	return func(text string) error {
 		n, ok := new(big.Rat).SetString(text)
 		if !ok {
-			return fmt.Errorf("not a number")
+			return fmt.Errorf("failed to parse %s as a rational number", text)
 		}
 		nano := n.Mul(n, big.NewRat(1e9, 1))
 		if !nano.IsInt() || !nano.Num().IsInt64() {
@@ -146,7 +149,7 @@ func sizeOf(to *int64, unbounded bool) func(string) error {
 			return nil
 		}
 		if *to, err = units.RAMInBytes(text); err != nil || *to < 0 {
-			return fmt.Errorf("invalid size: '%s'", printable(text))
+			return fmt.Errorf("invalid size: '%s'", text)
 		}
 		return nil
 	}
@@ -220,13 +223,16 @@ func badDevice(flag, text string, err error) error {
 	if err == nil {
 		err = fmt.Errorf("not a device and a number")
 	}
-	return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: %v", printable(text), flag, err))
+	return usageError(fmt.Sprintf("invalid argument %q for \"--%s\" flag: %v", text, flag, err))
 }
 
 func blockDevice(text string) (device, value string, major, minor int64, err error) {
 	device, value, found := strings.Cut(text, ":")
-	if !found || !strings.HasPrefix(device, "/dev/") {
-		return "", "", 0, 0, fmt.Errorf("bad format for device path")
+	if !found {
+		return "", "", 0, 0, fmt.Errorf("bad format: %s", text)
+	}
+	if !strings.HasPrefix(device, "/dev/") {
+		return "", "", 0, 0, fmt.Errorf("bad format for device path: %s", text)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil {

@@ -16,14 +16,20 @@ func networkOf(c *cli.Context, r *engine.RunRequest) error {
 	h := &r.Host
 	h.AddHosts, h.DNS = c.StringSlice("add-host"), c.StringSlice("dns")
 	h.DNSSearch, h.DNSOptions = c.StringSlice("dns-search"), c.StringSlice("dns-option")
+	if err := checkNames(h); err != nil {
+		return err
+	}
 	modes := c.StringSlice("network")
 	if len(modes) == 0 {
 		modes = []string{state.NetworkDefault}
 	}
 	for _, text := range modes {
+		if strings.TrimSpace(text) == "" {
+			return usageError("no name set for network")
+		}
 		n, err := state.ParseNetwork(text)
 		if err != nil {
-			return usageError(printable(err.Error()))
+			return badValue(text, "--network", err)
 		}
 		h.Networks = append(h.Networks, n)
 	}
@@ -37,6 +43,31 @@ func networkOf(c *cli.Context, r *engine.RunRequest) error {
 	if wantsHost(h.AddHosts) && (h.Network == state.NetworkDefault || h.Network == state.NetworkBypass) {
 		// A name for the host is asked for to reach it.
 		h.Networks[0].HostLoopback = true
+	}
+	return nil
+}
+
+// checkNames refuses before anything is pulled or made what no start could write into
+// the container's files. The words are docker's.
+func checkNames(h *state.Host) error {
+	for _, f := range []struct {
+		flag   string
+		values []string
+		check  func(string) error
+	}{
+		{"add-host", h.AddHosts, func(entry string) error { _, _, err := etc.ParseAddHost(entry); return err }},
+		{"dns", h.DNS, etc.CheckDNS}, {"dns-search", h.DNSSearch, etc.CheckSearch}, {"dns-option", h.DNSOptions, etc.CheckDNSOption},
+	} {
+		for _, value := range f.values {
+			if err := f.check(value); err != nil {
+				return badValue(value, "--"+f.flag, err)
+			}
+		}
+	}
+	for _, err := range []error{etc.CheckHostname(h.Hostname), etc.CheckDomainname(h.Domainname)} {
+		if err != nil {
+			return usageError(err.Error())
+		}
 	}
 	return nil
 }
@@ -61,7 +92,7 @@ func endpointFlags(c *cli.Context, n *state.Network) error {
 	if text := c.String("mac-address"); text != "" {
 		var err error
 		if n.MAC, err = state.ParseMAC(text); err != nil {
-			return usageError(printable(err.Error()))
+			return usageError(err.Error())
 		}
 	}
 	return addressFlags(c, n)
@@ -77,7 +108,7 @@ func checkModes(c *cli.Context, list []state.Network) error {
 		case n.Defined():
 			for _, alias := range n.Aliases {
 				if etc.CheckHostname(alias) != nil {
-					return usageError(fmt.Sprintf("invalid network alias: %q", printable(alias)))
+					return usageError(fmt.Sprintf("invalid network alias: %q", alias))
 				}
 			}
 		case n.IP.IsValid() || n.IP6.IsValid():

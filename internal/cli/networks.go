@@ -84,7 +84,7 @@ func networkOptions(c *cli.Context) (o bridge.CreateOptions, err error) {
 		flag string
 		to   *map[string]string
 	}{{"label", &o.Labels}, {"opt", &o.Options}, {"ipam-opt", &o.IPAM}, {"aux-address", &o.Aux}} {
-		if *f.to, err = keyValues(f.flag, c.StringSlice(f.flag)); err != nil {
+		if *f.to, err = keyValues(c, f.flag, c.StringSlice(f.flag)); err != nil {
 			return o, err
 		}
 	}
@@ -116,7 +116,7 @@ func networkList() *cli.Command {
 			}
 			filters, err := format.ParseFilters(c.StringSlice("filter"), "dangling", "driver", "id", "label", "name", "scope", "type")
 			if err != nil {
-				return filterError(err)
+				return filterError(c, err)
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -141,6 +141,7 @@ func networkList() *cli.Command {
 				Headers: map[string]string{"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "IPv4": "IPV4",
 					"IPv6": "IPV6", "Internal": "INTERNAL", "Labels": "LABELS", "CreatedAt": "CREATED AT"},
 				Table: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", Quiet: "{{.ID}}",
+				Raw: "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n", RawQuiet: "network_id: {{.ID}}",
 			}
 			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
 		},

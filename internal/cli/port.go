@@ -19,7 +19,7 @@ func portsOf(c *cli.Context, r *engine.RunRequest) error {
 	for _, text := range c.StringSlice("publish") {
 		list, err := port.Parse(text)
 		if err != nil {
-			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"-p, --publish\" flag: %v", printable(text), err))
+			return usageError(fmt.Sprintf("invalid argument %q for \"-p, --publish\" flag: %v", text, err))
 		}
 		for _, m := range list {
 			if !slices.Contains(h.Publish, m) {

@@ -29,7 +29,7 @@ func pruneFlags(filter string) []cli.Flag {
 func pruneFilters(c *cli.Context) (format.Filters, error) {
 	filters, err := format.ParseFilters(c.StringSlice("filter"), "until", "label", "label!")
 	if err != nil {
-		return nil, filterError(err)
+		return nil, filterError(c, err)
 	}
 	return filters, nil
 }

@@ -47,9 +47,17 @@ func ps(c *cli.Context) error {
 	}
 	filters, err := format.ParseFilters(c.StringSlice("filter"), psKeys...)
 	if err != nil {
-		return filterError(err)
+		return filterError(c, err)
 	}
 	if err := checkPsValues(filters); err != nil {
+		return err
+	}
+	template := c.String("format")
+	if c.Bool("quiet") && template != "" && template != "raw" {
+		fmt.Fprintln(c.App.ErrWriter, "WARNING: Ignoring custom format, because both --format and --quiet are set.")
+		template = ""
+	}
+	if err := psLayout(false).Try(template); err != nil {
 		return err
 	}
 	addUnslashed(filters)
@@ -80,12 +88,34 @@ func ps(c *cli.Context) error {
 		}
 		rows = append(rows, psRow(container, c.Bool("no-trunc"), psSize(c, e, container)))
 	}
-	layout := format.List{Headers: psHeaders, Table: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}"}
-	if c.Bool("size") {
-		layout.Table += "\t{{.Size}}"
-	}
-	return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
+	return psLayout(c.Bool("size")).Write(stdout(c), template, c.Bool("quiet"), rows)
 }
+
+func psLayout(size bool) format.List {
+	layout := format.List{
+		Headers:  psHeaders,
+		Table:    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
+		Raw:      psRaw,
+		RawQuiet: "container_id: {{.ID}}",
+	}
+	if size {
+		layout.Table += "\t{{.Size}}"
+		layout.Raw += "size: {{.Size}}\n"
+	}
+	return layout
+}
+
+// psRaw is docker's --format raw: a line for each value.
+const psRaw = `container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{- pad .State 1 0}}
+status: {{- pad .Status 1 0}}
+names: {{.Names}}
+labels: {{- pad .Labels 1 0}}
+ports: {{- pad .Ports 1 0}}
+`
 
 func psSize(c *cli.Context, e *engine.Engine, container *engine.Container) string {
 	if !c.Bool("size") && !strings.Contains(c.String("format"), ".Size") {
@@ -116,9 +146,9 @@ func psRow(c *engine.Container, whole bool, size string) format.Row {
 		switch m.Type {
 		case mount.Volume:
 			volumes++
-			mounts = append(mounts, m.Source)
+			mounts = append(mounts, shortened(m.Source, 15, whole))
 		case mount.Bind:
-			mounts = append(mounts, m.Source)
+			mounts = append(mounts, shortened(m.Source, 15, whole))
 		}
 	}
 	return format.Row{
@@ -127,6 +157,14 @@ func psRow(c *engine.Container, whole bool, size string) format.Row {
 		"Ports": port.Show(c.OpenPorts(), exposedWhile(c)), "Names": c.Name, "Labels": format.Labels(c.Host.Labels), "Mounts": strings.Join(mounts, ","),
 		"Networks": networkNames(c), "Size": size, "LocalVolumes": strconv.Itoa(volumes), "Platform": c.Image.Config.Platform(),
 	}
+}
+
+// shortened is what docker shows of a name without --no-trunc.
+func shortened(name string, length int, whole bool) string {
+	if whole {
+		return name
+	}
+	return format.Ellipsis(name, length)
 }
 
 // statusText is docker's: "Up 5 minutes (healthy)", "Exited (0) 2 hours ago".
@@ -206,6 +244,13 @@ func checkPsValues(filters format.Filters) error {
 		for _, value := range filters[key] {
 			if !contains(known, value) {
 				return clientError(fmt.Sprintf("invalid filter '%s=%s'", key, printable(value)))
+			}
+		}
+	}
+	for _, key := range []string{"publish", "expose"} {
+		for _, text := range filters[key] {
+			if _, err := port.ParseExpose(text); err != nil {
+				return clientError(fmt.Sprintf("invalid filter '%s=%s'", key, text))
 			}
 		}
 	}

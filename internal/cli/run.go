@@ -20,6 +20,7 @@ import (
 	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
+	"bryo/sandbox"
 	"bryo/seccomp"
 )
 
@@ -41,14 +42,14 @@ func run(c *cli.Context) error {
 	request, err := runRequest(c)
 	trace.Mark("command line read")
 	if err != nil {
-		return err
+		return creation(err)
 	}
 	if err := checkDetachKeys(c); err != nil {
 		return creation(err)
 	}
 	e, err := engineOf(c)
 	if err != nil {
-		return err
+		return creation(err)
 	}
 	request.Host.Detached = c.Bool("detach")
 	if request.Host.Detached && len(request.Host.Attach) > 0 {
@@ -88,7 +89,7 @@ func attachOf(c *cli.Context, r *engine.RunRequest) error {
 	for _, name := range c.StringSlice("attach") {
 		name = strings.ToLower(name)
 		if !contains([]string{"stdin", "stdout", "stderr"}, name) {
-			return usageError(fmt.Sprintf("invalid argument %q for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR", printable(name)))
+			return usageError(fmt.Sprintf("invalid argument %q for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR", name))
 		}
 		r.Host.Attach = append(r.Host.Attach, name)
 	}
@@ -171,6 +172,9 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 	}
 	words := c.Args().Slice()
 	platform, err := platformOf(c)
+	if err != nil && c.Command.Name == "create" {
+		return nil, clientError("error parsing specified platform: " + err.Error()) // docker's is 1 here
+	}
 	if err != nil {
 		return nil, fmt.Errorf("error parsing specified platform: %w", err)
 	}
@@ -243,7 +247,7 @@ func environmentOf(c *cli.Context) (env []string, err error) {
 func envEntry(entry string) (string, error) {
 	name, _, hasValue := strings.Cut(entry, "=")
 	if name == "" || strings.ContainsRune(entry, 0) {
-		return "", usageError(fmt.Sprintf("invalid argument %q for \"-e, --env\" flag: invalid environment variable: %s", printable(entry), printable(entry)))
+		return "", usageError(fmt.Sprintf("invalid argument %q for \"-e, --env\" flag: invalid environment variable: %s", entry, entry))
 	}
 	if hasValue {
 		return entry, nil
@@ -326,7 +330,7 @@ func identityOf(c *cli.Context, r *engine.RunRequest) error {
 	if h.Remove && h.Restart.Name != "" {
 		return usageError("conflicting options: cannot specify both --restart and --rm")
 	}
-	options, err := keyValues("log option", c.StringSlice("log-opt"))
+	options, err := keyValues(c, "log-opt", c.StringSlice("log-opt"))
 	if err != nil {
 		return err
 	}
@@ -338,7 +342,7 @@ func identityOf(c *cli.Context, r *engine.RunRequest) error {
 		h.StopTimeout = &seconds
 	}
 	if len(h.Hostname) > 63 {
-		return usageError(fmt.Sprintf("invalid hostname: %s is longer than 63 characters", printable(h.Hostname)))
+		return usageError(fmt.Sprintf("invalid hostname: %s is longer than 63 characters", h.Hostname))
 	}
 	labels := c.StringSlice("label")
 	for _, file := range c.StringSlice("label-file") {
@@ -348,16 +352,19 @@ func identityOf(c *cli.Context, r *engine.RunRequest) error {
 		}
 		labels = append(lines, labels...)
 	}
-	if h.Labels, err = keyValues("label", labels); err != nil {
+	if h.Labels, err = keyValues(c, "label", labels); err != nil {
 		return err
 	}
-	h.Annotations, err = keyValues("annotation", c.StringSlice("annotation"))
+	h.Annotations, err = keyValues(c, "annotation", c.StringSlice("annotation"))
 	return err
 }
 
 // restartPolicy reads docker's --restart.
 func restartPolicy(text string) (state.Restart, error) {
 	name, max, counted := strings.Cut(text, ":")
+	if name == "" && counted {
+		return state.Restart{}, usageError("invalid restart policy format: no policy provided before colon")
+	}
 	switch name {
 	case "", state.RestartNo:
 		if !counted {
@@ -381,15 +388,16 @@ func restartPolicy(text string) (state.Restart, error) {
 		}
 		return state.Restart{Name: name, Max: n}, nil
 	}
-	return state.Restart{}, usageError(fmt.Sprintf("invalid restart policy: unknown policy '%s'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'", printable(text)))
+	return state.Restart{}, usageError(fmt.Sprintf("invalid restart policy: unknown policy '%s'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'", text))
 }
 
-func keyValues(what string, list []string) (map[string]string, error) {
+// keyValues reads the values KEY=VALUE of a flag.
+func keyValues(c *cli.Context, flag string, list []string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, entry := range list {
 		key, value, _ := strings.Cut(entry, "=")
 		if key == "" {
-			return nil, usageError(fmt.Sprintf("invalid %s '%s': empty name", what, printable(entry)))
+			return nil, badValue(entry, spelling(c.Command.Flags, flag), fmt.Errorf("invalid %s '%s': empty name", flag, entry))
 		}
 		out[key] = value
 	}
@@ -425,7 +433,7 @@ func mountsOf(c *cli.Context, r *engine.RunRequest) error {
 	if c.IsSet("shm-size") {
 		size := c.String("shm-size")
 		if r.Host.ShmSize, err = units.RAMInBytes(size); err != nil || r.Host.ShmSize < 0 {
-			return usageError(fmt.Sprintf("invalid argument %[1]q for \"--shm-size\" flag: invalid size: '%[1]s'", printable(size)))
+			return usageError(fmt.Sprintf("invalid argument %[1]q for \"--shm-size\" flag: invalid size: '%[1]s'", size))
 		}
 	}
 	return nil
@@ -438,7 +446,7 @@ func limitsOf(c *cli.Context, r *engine.RunRequest) error {
 			err = errors.New("a limit is a number, or -1 for none")
 		}
 		if err != nil {
-			return usageError(fmt.Sprintf("invalid argument \"%s\" for \"--ulimit\" flag: %v", printable(text), err))
+			return usageError(fmt.Sprintf("invalid argument %q for \"--ulimit\" flag: %v", text, err))
 		}
 		r.Host.Ulimits = append(r.Host.Ulimits, state.Ulimit{
 			Type: "RLIMIT_" + strings.ToUpper(limit.Name), Soft: uint64(limit.Soft), Hard: uint64(limit.Hard),
@@ -454,7 +462,7 @@ func limitsOf(c *cli.Context, r *engine.RunRequest) error {
 	for _, text := range c.StringSlice("sysctl") {
 		key, value, found := strings.Cut(text, "=")
 		if !found || !namespaced(key) {
-			return usageError(fmt.Sprintf("invalid argument %[1]q for \"--sysctl\" flag: sysctl '%[1]s' is not allowed", printable(text)))
+			return usageError(fmt.Sprintf("invalid argument %[1]q for \"--sysctl\" flag: sysctl '%[1]s' is not allowed", text))
 		}
 		if r.Host.Sysctls == nil {
 			r.Host.Sysctls = map[string]string{}
@@ -494,13 +502,18 @@ func isolationOf(c *cli.Context, r *engine.RunRequest) error {
 		if name, found := strings.CutPrefix(*ns.to, "container:"); found && name != "" {
 			return usageError(fmt.Sprintf("--%s container:NAME is not supported: a container's namespaces belong to its own user namespace: use %s", ns.flag, strings.Join(ns.ok[1:], ", ")))
 		}
-		return usageError(fmt.Sprintf("--%s: invalid %s mode %q: use %s", ns.flag, ns.mode, printable(*ns.to), strings.Join(ns.ok[1:], ", ")))
+		return usageError(fmt.Sprintf("--%s: invalid %s mode %q: use %s", ns.flag, ns.mode, *ns.to, strings.Join(ns.ok[1:], ", ")))
 	}
 	if h.UTS == "host" && (h.Hostname != "" || h.Domainname != "") {
 		return usageError("conflicting options: hostname and the UTS mode")
 	}
-	h.UserNS = c.String("userns")
+	if h.UserNS = c.String("userns"); engine.CheckUserNS(h.UserNS) != nil {
+		return usageError(engine.CheckUserNS(h.UserNS).Error())
+	}
 	h.Privileged, h.CapAdd, h.CapDrop = c.Bool("privileged"), c.StringSlice("cap-add"), c.StringSlice("cap-drop")
+	if _, err := sandbox.Capabilities(nil, h.CapAdd, h.CapDrop); err != nil {
+		return usageError(err.Error())
+	}
 	return nil
 }
 
@@ -569,7 +582,7 @@ func securityOption(s *state.Security, key, value string, hasValue bool) error {
 	case key == "mask" && hasValue:
 		s.Mask = append(s.Mask, strings.Split(value, ":")...)
 	default:
-		return usageError(fmt.Sprintf("invalid --security-opt: %q", printable(key)))
+		return usageError(fmt.Sprintf("invalid --security-opt: %q", key))
 	}
 	return nil
 }

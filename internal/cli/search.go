@@ -25,7 +25,7 @@ func searchCommand() *cli.Command {
 			if err := exactly(c, 1); err != nil {
 				return err
 			}
-			keep, err := searchFilter(c.StringSlice("filter"))
+			keep, err := searchFilter(c)
 			if err != nil {
 				return err
 			}
@@ -66,10 +66,10 @@ func searchRows(c *cli.Context, found []images.Found, keep func(images.Found) bo
 }
 
 // searchFilter reads docker's conditions: stars=N, is-official, is-automated.
-func searchFilter(list []string) (func(images.Found) bool, error) {
-	filters, err := format.ParseFilters(list, "stars", "is-official", "is-automated")
+func searchFilter(c *cli.Context) (func(images.Found) bool, error) {
+	filters, err := format.ParseFilters(c.StringSlice("filter"), "stars", "is-official", "is-automated")
 	if err != nil {
-		return nil, filterError(err)
+		return nil, filterError(c, err)
 	}
 	stars := 0
 	for _, text := range filters["stars"] {

@@ -57,6 +57,9 @@ func stats(c *cli.Context) error {
 	ctx, stop := untilSignal(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	layout := statsLayout()
+	if err := layout.Try(c.String("format")); err != nil {
+		return err
+	}
 	redraw := isTTY(os.Stdout) && !c.Bool("no-stream")
 	if _, err := watch.rows(); err != nil { // the first of two
 		return err

@@ -39,11 +39,11 @@ func volumeCreate() *cli.Command {
 			if err := atMost(c, 1); err != nil {
 				return err
 			}
-			labels, err := keyValues("label", c.StringSlice("label"))
+			labels, err := keyValues(c, "label", c.StringSlice("label"))
 			if err != nil {
 				return err
 			}
-			options, err := keyValues("option", c.StringSlice("opt"))
+			options, err := keyValues(c, "opt", c.StringSlice("opt"))
 			if err != nil {
 				return err
 			}
@@ -102,7 +102,7 @@ func volumeList() *cli.Command {
 			}
 			filter, err := volume.ParseFilter(c.StringSlice("filter"), "dangling", "driver", "label", "name")
 			if err != nil {
-				return filterError(err)
+				return filterError(c, err)
 			}
 			e, err := engineOf(c)
 			if err != nil {
@@ -119,6 +119,7 @@ func volumeList() *cli.Command {
 			layout := format.List{
 				Headers: map[string]string{"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Size": "SIZE", "Links": "LINKS"},
 				Table:   "{{.Driver}}\t{{.Name}}", Quiet: "{{.Name}}",
+				Raw: "name: {{.Name}}\ndriver: {{.Driver}}\n", RawQuiet: "name: {{.Name}}",
 			}
 			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)
 		},
@@ -169,11 +170,11 @@ func volumePrune() *cli.Command {
 		Action: func(c *cli.Context) error {
 			keys := []string{"label", "label!", "all"}
 			if _, err := volume.ParseFilter(c.StringSlice("filter"), keys...); err != nil { // the values too
-				return filterError(err)
+				return filterError(c, err)
 			}
 			filters, err := format.ParseFilters(c.StringSlice("filter"), keys...)
 			if err != nil {
-				return filterError(err)
+				return filterError(c, err)
 			}
 			kind := "anonymous volumes not used by at least one container"
 			if c.Bool("all") {

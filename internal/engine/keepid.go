@@ -13,13 +13,19 @@ import (
 	"bryo/sandbox/userns"
 )
 
+// CheckUserNS is nil for what --userns can be.
+func CheckUserNS(mode string) error {
+	_, err := parseUserNS(mode)
+	return err
+}
+
 // parseUserNS reads --userns: host (the default map of this user) or keep-id,
 // which gives the user his own id inside: keep-id[:uid=N][,gid=N].
 func parseUserNS(mode string) (*state.KeepID, error) {
 	name, options, _ := strings.Cut(mode, ":")
 	switch name {
 	case "", "host", "private":
-		if options == "" {
+		if options == "" && !strings.HasSuffix(mode, ":") {
 			return nil, nil
 		}
 	case "keep-id":

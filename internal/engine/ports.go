@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -14,11 +15,13 @@ import (
 func exposePorts(h *state.Host, from *image.Config) error {
 	exposed := map[string]bool{}
 	for name := range from.ExposedPorts {
-		m, err := port.Any(name)
+		list, err := port.ParseExpose(name)
 		if err != nil {
-			return err
+			return fmt.Errorf("the image exposes %q: not a port", name)
 		}
-		exposed[m.Container()] = true
+		for _, one := range list {
+			exposed[one] = true
+		}
 	}
 	for _, name := range h.Exposed {
 		exposed[name] = true
@@ -29,13 +32,14 @@ func exposePorts(h *state.Host, from *image.Config) error {
 	}
 	h.Exposed = slices.Sorted(maps.Keys(exposed))
 	for _, name := range h.Exposed {
+		if !h.PublishAll || published[name] {
+			continue
+		}
 		m, err := port.Any(name)
 		if err != nil {
 			return err
 		}
-		if h.PublishAll && !published[name] {
-			h.Publish = append(h.Publish, m)
-		}
+		h.Publish = append(h.Publish, m)
 	}
 	return nil
 }

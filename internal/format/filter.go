@@ -23,7 +23,7 @@ func ParseFilters(args []string, known ...string) (Filters, error) {
 	for _, arg := range args {
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok {
-			return nil, fmt.Errorf("invalid argument %q for \"-f, --filter\" flag: bad format of filter (expected name=value)", arg)
+			return nil, fmt.Errorf("invalid argument %q for \"--filter\" flag: bad format of filter (expected name=value)", arg)
 		}
 		key = strings.ToLower(strings.TrimSpace(key))
 		if !slices.Contains(known, key) {

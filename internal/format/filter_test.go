@@ -14,8 +14,8 @@ func TestParseFilters(t *testing.T) {
 		{"known", []string{"label=a", "label=b=c", "Dangling=true", "label!=x"}, ""},
 		{"none", nil, ""},
 		{"unknown", []string{"nope=1"}, "invalid filter 'nope'"},
-		{"no value", []string{"label"}, `invalid argument "label" for "-f, --filter" flag: bad format of filter (expected name=value)`},
-		{"empty", []string{""}, `invalid argument "" for "-f, --filter" flag: bad format of filter (expected name=value)`},
+		{"no value", []string{"label"}, `invalid argument "label" for "--filter" flag: bad format of filter (expected name=value)`},
+		{"empty", []string{""}, `invalid argument "" for "--filter" flag: bad format of filter (expected name=value)`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ParseFilters(c.args, "label", "label!", "dangling")

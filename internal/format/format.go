@@ -24,10 +24,33 @@ import (
 // printable value. A column that was not given is an error in a template.
 type Row map[string]any
 
+// oneByOne is the column that no template can name: the labels that Labels shows in one
+// text, which is what docker's functions for texts expect there.
+const oneByOne = ""
+
+// ready is the row as templates see it.
+func (r Row) ready() Row {
+	labels, ok := r["Labels"].(Labels)
+	if !ok {
+		return r
+	}
+	r = maps.Clone(r)
+	r["Labels"], r[oneByOne] = labels.String(), labels
+	return r
+}
+
 // Label serves {{.Label "key"}}: the value of one label of the column Labels.
 func (r Row) Label(key string) string {
-	labels, _ := r["Labels"].(Labels)
+	labels, _ := r[oneByOne].(Labels)
 	return labels[key]
+}
+
+// MarshalJSON leaves out what is no column.
+func (r Row) MarshalJSON() ([]byte, error) {
+	columns := maps.Clone(map[string]any(r))
+	delete(columns, oneByOne)
+	text, err := toJSON(columns)
+	return []byte(text), err
 }
 
 // Labels is the value of a column of labels: printed as k=v,k=v sorted by key.
@@ -55,7 +78,28 @@ type List struct {
 	Table string
 	// Quiet is the template of -q; "{{.ID}}" when empty.
 	Quiet string
+	// Raw and RawQuiet are what --format raw stands for, where docker has that.
+	Raw, RawQuiet string
 }
+
+// Try finds what is wrong with a --format before there is a row: no template, or a
+// column that does not exist. A row of empty values may make it fail for other reasons.
+func (l List) Try(format string) error {
+	if format == "" {
+		return nil
+	}
+	row := Row{}
+	for column := range l.Headers {
+		row[column] = ""
+	}
+	err := l.Write(io.Discard, format, false, []Row{row})
+	if err != nil && (strings.HasPrefix(err.Error(), unparsed) || strings.Contains(err.Error(), "no entry for key")) {
+		return err
+	}
+	return nil
+}
+
+const unparsed = "failed to parse template"
 
 // Write prints rows to out. format is the value of --format: "" or "table" for
 // the table of the command, "table TEMPLATE", "json", or a template that is
@@ -67,12 +111,13 @@ func (l List) Write(out io.Writer, format string, quiet bool, rows []Row) error 
 	}
 	tmpl, err := parse(text)
 	if err != nil {
-		return fmt.Errorf("failed to parse template: %w", errors.Unwrap(err))
+		return fmt.Errorf(unparsed+": %w", errors.Unwrap(err))
 	}
 	// Rows come before the header, as an error in a template must leave
 	// nothing on stdout.
 	var body bytes.Buffer
 	for _, row := range rows {
+		row = row.ready()
 		if table {
 			row = row.printable()
 		}
@@ -91,6 +136,10 @@ func (l List) Write(out io.Writer, format string, quiet bool, rows []Row) error 
 func (l List) choose(format string, quiet bool) (text string, table bool) {
 	rest, table := strings.CutPrefix(format, "table")
 	switch {
+	case format == "raw" && l.Raw != "" && quiet:
+		return l.RawQuiet, false
+	case format == "raw" && l.Raw != "":
+		return l.Raw, false
 	case quiet && (format == "" || format == "table"):
 		if l.Quiet != "" {
 			return l.Quiet, false

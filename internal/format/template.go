@@ -29,6 +29,12 @@ func parse(text string) (*template.Template, error) {
 	return t, nil
 }
 
+// Check is nil for a --format that is a template.
+func Check(text string) error {
+	_, err := parse(text)
+	return err
+}
+
 // functions are docker's, and padlen.
 func functions() template.FuncMap {
 	return template.FuncMap{

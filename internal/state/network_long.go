@@ -53,7 +53,7 @@ func (n *Network) set(key, value string) (err error) {
 	case "driver-opt", "link-local-ip":
 		err = fmt.Errorf("network %s: field %s is not supported", n.Name, key)
 	default:
-		err = fmt.Errorf("invalid field %s", key)
+		err = fmt.Errorf("invalid field key %s", key)
 	}
 	return err
 }

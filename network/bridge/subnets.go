@@ -16,7 +16,7 @@ func parseSubnets(o CreateOptions) ([]Subnet, error) {
 			return nil, fmt.Errorf("invalid subnet %s: invalid CIDR block notation", text)
 		}
 		if p != p.Masked() {
-			return nil, fmt.Errorf("invalid network config:\ninvalid subnet %s: it should be %s", text, p.Masked())
+			return nil, fmt.Errorf("invalid network config: invalid subnet %s: it should be %s", text, p.Masked())
 		}
 		for _, other := range list {
 			if other.Prefix.Overlaps(p) {

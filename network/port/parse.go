@@ -74,10 +74,14 @@ func short(text string) (string, error) {
 	return fields["published"] + ":" + fields["target"] + "/" + fields["protocol"], nil
 }
 
+// sctp can be exposed, which is no more than a note, and not published.
+const sctp = "sctp"
+
 // ParseExpose reads one --expose, PORT[-PORT][/PROTOCOL], into "80/tcp" and the like.
 func ParseExpose(text string) ([]string, error) {
 	proto, ports := nat.SplitProtoPort(text)
-	if strings.Contains(text, ":") || ports == "" || proto != TCP && proto != UDP {
+	proto = strings.ToLower(proto)
+	if strings.Contains(text, ":") || proto != TCP && proto != UDP && proto != sctp {
 		return nil, fmt.Errorf("invalid port format for --expose: %s", text) // docker's words
 	}
 	first, last, err := nat.ParsePortRange(ports)
@@ -94,8 +98,11 @@ func ParseExpose(text string) ([]string, error) {
 // Any publishes an exposed port ("80/tcp", of an image: "80") on any port of the host.
 func Any(exposed string) (Mapping, error) {
 	list, err := Parse(exposed)
-	if err != nil || len(list) != 1 {
-		return Mapping{}, fmt.Errorf("publish exposed port %q: not a port", exposed)
+	if err == nil && len(list) != 1 {
+		err = fmt.Errorf("publish exposed port %q: not a port", exposed)
+	}
+	if err != nil {
+		return Mapping{}, err
 	}
 	return list[0], nil
 }

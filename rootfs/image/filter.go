@@ -32,7 +32,7 @@ func ParseFilter(arguments []string) (Filter, error) {
 	for _, argument := range arguments {
 		key, value, found := strings.Cut(argument, "=")
 		if !found {
-			return nil, fmt.Errorf("invalid argument %q for \"-f, --filter\" flag: bad format of filter (expected name=value)", argument)
+			return nil, fmt.Errorf("invalid argument %q for \"--filter\" flag: bad format of filter (expected name=value)", argument)
 		}
 		key = strings.ToLower(strings.TrimSpace(key))
 		switch key {

@@ -16,6 +16,9 @@ import (
 // in CSV. A source that is "." or starts with "./" or "../" is taken from dir.
 // Keys and messages are docker's.
 func ParseMount(spec, dir string) (Mount, error) {
+	if strings.TrimSpace(spec) == "" {
+		return Mount{}, badMount(spec, errors.New("value is empty"))
+	}
 	table := csv.NewReader(strings.NewReader(spec))
 	fields, err := table.Read()
 	if err != nil {

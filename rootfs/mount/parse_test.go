@@ -108,7 +108,7 @@ func TestParseMount(t *testing.T) {
 		{name: "tmpfs", spec: "type=tmpfs,dst=/t,tmpfs-size=16m,tmpfs-mode=0700", want: Mount{Type: Tmpfs, Target: "/t", Tmpfs: []string{"size=16777216", "mode=700"}}},
 		{name: "consistency", spec: "type=bind,src=/a,dst=/b,consistency=cached", want: Mount{Type: Bind, Source: "/a", Target: "/b"}},
 
-		{name: "empty", spec: "", err: "EOF"},
+		{name: "empty", spec: "", err: "value is empty"},
 		{name: "open quote", spec: `type=bind,"src=/a`, err: `for "--mount" flag: `},
 		{name: "two lines", spec: "type=bind,src=/a,dst=/b\nro", err: `for "--mount" flag: `},
 		{name: "no target", spec: "type=bind,src=/a", err: "target is required"},
