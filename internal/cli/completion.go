@@ -11,6 +11,7 @@ import (
 	"bryo/internal/engine"
 	"bryo/internal/format"
 	"bryo/rootfs/volume"
+	"bryo/sandbox"
 )
 
 // The scripts hand the words of the line to `bryo __complete` and show what it
@@ -81,13 +82,18 @@ type objects interface {
 
 // complete finds the candidates for the last word of a line; none means files.
 func complete(n objects, words []string) []candidate {
+	if len(words) > 1 && words[0] == "help" {
+		return topics(words[1:])
+	}
 	last := words[len(words)-1]
-	root := &cli.Command{Flags: globalFlags(), Subcommands: allCommands()}
+	root := &cli.Command{Flags: globalFlags(), Subcommands: append(allCommands(), &cli.Command{Name: "help", Usage: "show how a command is used"})}
 	command, rest := descend(root, words[:len(words)-1])
 	var found []candidate
 	switch flag := pendingFlag(command, rest); {
 	case flag != "":
 		found = flagValues(n, flag)
+	case strings.HasPrefix(last, "--") && strings.Contains(last, "="):
+		found = assigned(n, command, last)
 	case strings.HasPrefix(last, "-") && !slices.Contains(rest, "--"):
 		found = flagNames(command)
 	case len(command.Subcommands) > 0:
@@ -97,7 +103,42 @@ func complete(n objects, words []string) []candidate {
 	default:
 		found = operands(n, command, operandCount(command, rest))
 	}
-	return slices.DeleteFunc(found, func(c candidate) bool { return !strings.HasPrefix(c.word, last) })
+	return beginning(last, found)
+}
+
+// beginning keeps the candidates for a word, each once.
+func beginning(word string, found []candidate) (kept []candidate) {
+	for _, c := range found {
+		if strings.HasPrefix(c.word, word) && !slices.ContainsFunc(kept, func(k candidate) bool { return k.word == c.word }) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// topics are what may follow help: the names of commands.
+func topics(words []string) (found []candidate) {
+	command, rest := descend(&cli.Command{Subcommands: allCommands()}, words[:len(words)-1])
+	if len(rest) > 0 {
+		return nil
+	}
+	for _, c := range command.Subcommands {
+		found = append(found, candidate{c.Name, sentence(c.Usage)})
+	}
+	return beginning(words[len(words)-1], found)
+}
+
+// assigned completes --flag=VALUE.
+func assigned(n objects, c *cli.Command, word string) (found []candidate) {
+	flag, _, _ := strings.Cut(word, "=")
+	kind, ok := flagTable(c)[strings.TrimPrefix(flag, "--")]
+	if !ok || kind.bool {
+		return nil
+	}
+	for _, value := range flagValues(n, kind.name) {
+		found = append(found, candidate{flag + "=" + value.word, value.text})
+	}
+	return found
 }
 
 func allCommands() (list []*cli.Command) {
@@ -168,6 +209,16 @@ func flagValues(n objects, flag string) []candidate {
 		return fixed("container", "image", "network", "volume")
 	case "condition":
 		return fixed("not-running", "next-exit", "removed", "healthy")
+	case "signal", "stop-signal":
+		return fixed("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGSTOP", "SIGCONT", "SIGWINCH")
+	case "cap-add", "cap-drop":
+		return fixed(append(sandbox.AllCapabilities(), "ALL")...)
+	case "pid", "uts", "cgroupns":
+		return fixed("private", "host")
+	case "ipc":
+		return fixed("private", "none", "shareable", "host")
+	case "userns":
+		return fixed("host", "keep-id")
 	}
 	return nil
 }

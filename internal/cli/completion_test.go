@@ -51,6 +51,14 @@ func TestComplete(t *testing.T) {
 		{"completion f", "fish"},
 		{"update --restart un", "unless-stopped"},
 		{"nosuch ", ""},
+		{"run --network=l", "--network=lan"},
+		{"run --rm=t", ""},
+		{"run --network no", "none"},
+		{"kill -s SIGT", "SIGTERM"},
+		{"run --cap-add CAP_CHO", "CAP_CHOWN"},
+		{"help sto", "stop"},
+		{"help container st", "start stats stop"},
+		{"help stop w", ""},
 	} {
 		words := strings.Split(c.line, " ")
 		var got []string
