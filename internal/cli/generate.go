@@ -6,6 +6,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -52,7 +53,7 @@ func systemdUnit(e *engine.Engine) (string, error) {
 	if self, err = filepath.EvalSymlinks(self); err != nil {
 		return "", err
 	}
-	command := systemdQuote(self)
+	command := systemdProgram(self)
 	if root, err := engine.DefaultRoot(); err != nil || root != e.Root {
 		command += " --root " + systemdQuote(e.Root)
 	}
@@ -73,6 +74,16 @@ TimeoutStartSec=infinity
 [Install]
 WantedBy=default.target
 `, command), nil
+}
+
+// systemdProgram is the first word of a command: there a dollar stands for itself, and
+// systemd takes no quotes, no backslashes and no control characters, so a shell
+// executes such a path.
+func systemdProgram(path string) string {
+	if strings.ContainsAny(path, "'\"\\") || strings.ContainsFunc(path, unicode.IsControl) {
+		return `/bin/sh -c 'exec "$$@"' sh ` + systemdQuote(path)
+	}
+	return strings.ReplaceAll(systemdQuote(path), "$$", "$")
 }
 
 // systemdQuote writes a path as one word of a unit file, see systemd.service(5).

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 )
@@ -131,6 +132,9 @@ func TestHelpFits(t *testing.T) {
 	walk = func(words []string, c *cli.Command) {
 		text := helpOf(t, words)
 		for line := range strings.Lines(text) {
+			if strings.ContainsFunc(line, func(r rune) bool { return r > unicode.MaxASCII }) {
+				t.Errorf("%s --help: not every manual and terminal can show %q", strings.Join(words, " "), line)
+			}
 			if n := len([]rune(strings.TrimRight(line, "\n"))); n > 80 {
 				t.Errorf("%s --help: %d columns: %s", strings.Join(words, " "), n, strings.TrimSpace(line))
 			}
