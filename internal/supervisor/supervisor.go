@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/state"
+	"bryo/internal/supervisor/rest"
 	"bryo/internal/trace"
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
@@ -26,6 +27,9 @@ func Main() int {
 	// (PR_SET_PDEATHSIG counts threads): all are started by the main thread,
 	// which lives longest.
 	runtime.LockOSThread()
+	if plan, err := rest.Woken(); plan != nil || err != nil {
+		return wake(plan, err)
+	}
 	debug.SetGCPercent(-1) // until the program runs, see settle
 	trace.Start("supervisor", userns.Began())
 	control, err := NewControl(userns.FirstFile)
@@ -57,7 +61,11 @@ func Main() int {
 		return fail(control, err)
 	}
 	trace.Mark("root of the user namespace")
-	return s.supervise(catchSignals())
+	signals, err := s.catchSignals()
+	if err != nil {
+		return fail(control, err)
+	}
+	return s.supervise(signals)
 }
 
 // takeStdio gives a forked supervisor the descriptors that an executed one finds:
@@ -107,12 +115,22 @@ func failure(err error) *Failed {
 }
 
 // catchSignals: a supervisor that is told to end ends its container first.
-func catchSignals() chan os.Signal {
+func (s *supervisor) catchSignals() (chan os.Signal, error) {
 	c := make(chan os.Signal, 8)
+	if !s.start.Foreground {
+		catchJobSignals()
+		var err error
+		s.signals, err = rest.CatchSignals()
+		return c, err
+	}
 	signal.Notify(c, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	catchJobSignals()
+	return c, nil
+}
+
+func catchJobSignals() {
 	// Caught, not ignored: an ignored signal would stay so in the container.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE, unix.SIGTTOU, unix.SIGTTIN)
-	return c
 }
 
 func (s *supervisor) dir() string { return s.containers.Path(s.start.ID) }
