@@ -44,15 +44,20 @@ func NewNamespace() (*os.File, error) {
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked, as in OnNamespace
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, os.NewSyscallError("make network namespace: unshare", err)}
-			return
-		}
-		f, err := os.Open("/proc/thread-self/ns/net")
+		f, err := UnshareNamespace()
 		done <- result{f, err}
 	}()
 	r := <-done
 	return r.file, r.err
+}
+
+// UnshareNamespace is NewNamespace for a caller that gives its thread for it: it is
+// locked to the goroutine and never unlocked.
+func UnshareNamespace() (*os.File, error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return nil, os.NewSyscallError("make network namespace: unshare", err)
+	}
+	return os.Open("/proc/thread-self/ns/net")
 }
 
 // OpenToUsers lets everybody in the namespace send pings and bind any port, as

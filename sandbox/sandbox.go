@@ -10,6 +10,7 @@ package sandbox
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"bryo/sandbox/kernelfs"
 	"bryo/sandbox/laststage"
 )
 
@@ -34,6 +36,7 @@ type Config struct {
 	Spec     *specs.Spec // without a user namespace; Process.User is the final user
 	Filter   Filter      // for the last stage; without a program: unconfined
 	Init     bool        // keep a reaper as PID 1
+	NoGroup  bool        // the user may make no control group, and the spec names none
 	// SharedKeyring: the filter leaves the container no call to reach a keyring, so
 	// the one that all supervisors share (userns.SharedKeyring) will do. One of its
 	// own counts against the user's quota: 200 keys (/proc/sys/kernel/keys/maxkeys).
@@ -43,6 +46,18 @@ type Config struct {
 	// Wire is called once the namespaces are there, with the process that is to
 	// become the first; nil: nothing to do. Nothing of the user's runs yet.
 	Wire func(pid int) error
+	// Network returns the path of the network namespace when it has been made beside what
+	// Start does first; nil: the spec has it.
+	Network func() (string, error)
+	// Ready does what is left to do before the first process needs it, beside the start
+	// of libcontainer's own process: the root and all that is mounted in it may be missing
+	// until then, and so may the filter, which it returns. nil: all is there, and Filter
+	// is the filter. Start returns its error as it is.
+	Ready func() (Filter, error)
+	// Plain: nothing of the user's is mounted in the root, whose /proc and /sys are
+	// directories, and the kernel has mount_setattr(2), since 5.12.
+	Plain bool
+	view  *kernelfs.View // what the spec has no more
 
 	// The container's descriptors 0, 1 and 2. With a terminal they are unused.
 	Stdin, Stdout, Stderr *os.File
@@ -80,7 +95,6 @@ type Container struct {
 type Process struct {
 	container *libcontainer.Container
 	process   *libcontainer.Process
-	again     *os.Process // instead of process: see Again
 	init      bool
 	// Console is the master side of the terminal, nil without one.
 	Console *os.File
@@ -105,7 +119,22 @@ func (e *ExecError) Unwrap() error { return e.Err }
 func Start(c Config) (*Container, error) {
 	// libcontainer logs what it also returns; an error is said once, by the CLI.
 	logrus.SetOutput(io.Discard)
-	config, err := convert(c)
+	plain := c
+	if c.Plain {
+		spec := *c.Spec
+		c.Spec, c.view = &spec, kernelfs.Take(&spec)
+	}
+	started, err := start(&c)
+	var before *laststage.ErrBefore
+	if errors.As(err, &before) && c.view != nil { // libcontainer may know another way, or the reason
+		plain.Ready, plain.Filter = nil, c.Filter
+		return start(&plain)
+	}
+	return started, err
+}
+
+func start(c *Config) (*Container, error) {
+	config, err := convert(*c)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +150,10 @@ func Start(c Config) (*Container, error) {
 	if !config.Namespaces.Contains(configs.NEWUSER) {
 		config.RootlessEUID = true
 	}
+	if err := joinNetwork(config, c.Network); err != nil {
+		_ = container.Destroy()
+		return nil, err
+	}
 	started := &Container{Process{container: container, init: true}}
 	if err := started.run(c); err != nil {
 		_ = container.Destroy()
@@ -129,12 +162,25 @@ func Start(c Config) (*Container, error) {
 	return started, nil
 }
 
+// joinNetwork completes the namespaces of a container that was created without its own
+// network: libcontainer looks at them when it starts a process.
+func joinNetwork(config *configs.Config, network func() (string, error)) error {
+	if network == nil {
+		return nil
+	}
+	path, err := network()
+	if err == nil && path != "" {
+		config.Namespaces.Add(configs.NEWNET, path)
+	}
+	return err
+}
+
 // Exec runs another process in the container, with the user, capabilities,
 // filter and stdio of c. It is called by the thread that called Start: a process
 // dies with the thread that made it.
 func (s *Container) Exec(c Config) (*Process, error) {
 	p := &Process{container: s.container}
-	if err := p.run(c); err != nil {
+	if err := p.run(&c); err != nil {
 		reapStages()
 		return nil, err
 	}
@@ -162,6 +208,11 @@ func convert(c Config) (*configs.Config, error) {
 	// No device cgroup: a user namespace cannot make device nodes, and may not
 	// load the program that would judge them.
 	config.Cgroups.Resources.Devices = nil
+	if c.NoGroup {
+		// A place that does not exist: for one next to its own libcontainer reads a file of
+		// the kernel's for each controller, to find that it may not make it.
+		config.Cgroups.Parent = "/bryo"
+	}
 	if c.Wire != nil {
 		hook := configs.NewFunctionHook(func(s *specs.State) error { return c.Wire(s.Pid) })
 		config.Hooks = configs.Hooks{configs.CreateRuntime: {hook}}
@@ -171,7 +222,7 @@ func convert(c Config) (*configs.Config, error) {
 
 // run starts the process of spec c in the container and waits for the report of
 // its last stage.
-func (s *Process) run(c Config) error {
+func (s *Process) run(c *Config) error {
 	if c.Spec.Process.Args[0] == "" {
 		return &ExecError{Err: unix.ENOENT}
 	}
@@ -181,36 +232,31 @@ func (s *Process) run(c Config) error {
 	// libcontainer's init does one thing after the other and limits itself to one
 	// processor, but only when its runtime has made threads for all: it is told before.
 	os.Setenv("GOMAXPROCS", "1")
-	report, status, err := statusPair(c.Filter)
+	report, status, err := statusPair()
 	if err != nil {
 		return fmt.Errorf("create container: %w", err)
 	}
 	defer report.Close()
 	defer status.Close()
-	image, argv, err := laststage.Image(plan(c), c.Spec.Process.Args)
+	program, err := laststage.New()
 	if err != nil {
 		return err
 	}
-	defer image.Close()
+	defer program.File.Close()
 
-	s.process = newProcess(c, argv, s.init)
-	s.process.ExtraFiles = []*os.File{image, status}
-	if c.Console != nil {
-		receive, err := s.attachConsole(c.Console)
-		if err != nil {
-			return err
-		}
-		defer receive.close()
-		if err := s.container.Run(s.process); err != nil {
-			return translate(err, c.Spec.Root)
-		}
-		if s.Console, err = receive.master(); err != nil {
-			return err
-		}
-	} else if err := s.container.Run(s.process); err != nil {
-		return translate(err, c.Spec.Root)
-	}
+	s.process = newProcess(*c, program.Argv(c.Spec.Process.Args), s.init)
+	s.process.ExtraFiles = []*os.File{program.File, status}
+	prepared := s.prepare(*c, program, report)
+	err = s.launch(*c)
 	status.Close()
+	p := <-prepared
+	c.Filter = p.filter
+	if p.err != nil { // without what it waits for, the process ended
+		return p.err
+	}
+	if err != nil {
+		return cmp.Or(gaveUp(report), err)
+	}
 	err = s.takeListener(c.Filter, report)
 	if err == nil {
 		err = laststage.ReadReport(report)
@@ -223,12 +269,79 @@ func (s *Process) run(c Config) error {
 	return nil
 }
 
-// statusPair is what the last stage reports through: a pipe, or a socket when it
-// has to wait for an answer.
-func statusPair(f Filter) (ours, theirs *os.File, err error) {
-	if f.Listener == nil {
-		return os.Pipe()
+// prepared is a last stage that is complete, or why there is none.
+type prepared struct {
+	filter Filter
+	err    error
+}
+
+// prepare completes the last stage and lets a first process go on: at once, or beside
+// the start of libcontainer's own process when there is something left to do.
+func (s *Process) prepare(c Config, program *laststage.Program, report *os.File) <-chan prepared {
+	done := make(chan prepared, 1)
+	if c.Ready == nil {
+		done <- prepared{c.Filter, s.complete(c, program, report)}
+		return done
 	}
+	go func() {
+		var err error
+		if c.Filter, err = c.Ready(); err == nil {
+			err = s.complete(c, program, report)
+		}
+		if err != nil {
+			_ = unix.Shutdown(int(report.Fd()), unix.SHUT_RDWR) // who waits there ends
+		}
+		done <- prepared{c.Filter, err}
+	}()
+	return done
+}
+
+func (s *Process) complete(c Config, program *laststage.Program, report *os.File) error {
+	err := program.Seal(plan(c))
+	if err != nil || !s.init {
+		return err
+	}
+	var view []byte
+	if c.view != nil {
+		if view, err = json.Marshal(c.view); err != nil {
+			return err
+		}
+	}
+	return laststage.Go(report, view)
+}
+
+// gaveUp is why a process ended before libcontainer's init; nil: it did not.
+func gaveUp(report *os.File) error {
+	var before *laststage.ErrBefore
+	if err := laststage.ReadReport(report); errors.As(err, &before) {
+		return before
+	}
+	return nil
+}
+
+// launch has libcontainer start the process.
+func (s *Process) launch(c Config) error {
+	if c.Console == nil {
+		if err := s.container.Run(s.process); err != nil {
+			return translate(err, c.Spec.Root)
+		}
+		return nil
+	}
+	receive, err := s.attachConsole(c.Console)
+	if err != nil {
+		return err
+	}
+	defer receive.close()
+	if err := s.container.Run(s.process); err != nil {
+		return translate(err, c.Spec.Root)
+	}
+	s.Console, err = receive.master()
+	return err
+}
+
+// statusPair is what the last stage reports through, and what a first process is held
+// back with.
+func statusPair() (ours, theirs *os.File, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
@@ -259,6 +372,11 @@ func explain(err error, program string) error {
 // setupCapabilities are what the last stage itself needs, beyond the final set.
 var setupCapabilities = []string{"CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_SYS_ADMIN"}
 
+// fatalOnly is logrus's number of the level that libcontainer's stages report failures
+// with. Without it they write some fifty lines for debugging, each of which wakes up the
+// supervisor to be read and dropped.
+const fatalOnly = "1"
+
 func newProcess(c Config, argv []string, init bool) *libcontainer.Process {
 	p := c.Spec.Process
 	all := append([]string(nil), setupCapabilities...)
@@ -275,6 +393,7 @@ func newProcess(c Config, argv []string, init bool) *libcontainer.Process {
 		GID:          int(c.Owner.GID),
 		Capabilities: &configs.Capabilities{Bounding: set, Permitted: set, Effective: set, Inheritable: set, Ambient: ambient(c, set)},
 		Rlimits:      rlimits(p.Rlimits),
+		LogLevel:     fatalOnly,
 	}
 	// A nil *os.File in an io.Reader is not nil: leave the field alone.
 	if c.Console == nil {
@@ -348,9 +467,6 @@ func rlimits(list []specs.POSIXRlimit) []configs.Rlimit {
 
 // PID of the process, in the supervisor's pid namespace.
 func (s *Process) PID() int {
-	if s.again != nil {
-		return s.again.Pid
-	}
 	pid, err := s.process.Pid()
 	if err != nil {
 		return 0
@@ -360,9 +476,6 @@ func (s *Process) PID() int {
 
 // Wait returns the exit status of the process.
 func (s *Process) Wait() (syscall.WaitStatus, error) {
-	if s.again != nil {
-		return s.waitAgain()
-	}
 	state, err := s.process.Wait()
 	var exit interface{ Sys() any }
 	if state != nil {
@@ -377,12 +490,7 @@ func (s *Process) Wait() (syscall.WaitStatus, error) {
 }
 
 // Signal sends a signal to the process.
-func (s *Process) Signal(sig syscall.Signal) error {
-	if s.again != nil {
-		return s.again.Signal(sig)
-	}
-	return s.process.Signal(sig)
-}
+func (s *Process) Signal(sig syscall.Signal) error { return s.process.Signal(sig) }
 
 // Resize sets the size of the terminal.
 func (s *Process) Resize(size Size) error {

@@ -227,6 +227,7 @@ func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
 	if err := s.control.Send(supervisor.Message{Attach: &request}, s.files(!s.tty)...); err != nil {
 		return 1, err
 	}
+	s.ordered()
 	s.handed()
 	return s.follow()
 }
@@ -266,6 +267,7 @@ func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error)
 	if err := s.control.Send(supervisor.Message{Exec: &x}, files...); err != nil {
 		return 1, err
 	}
+	s.ordered()
 	s.handed()
 	if x.Detach {
 		m, _, err := s.control.Receive()

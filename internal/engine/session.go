@@ -41,11 +41,13 @@ type session struct {
 // defaultKeys detach as docker's do.
 const defaultKeys = "ctrl-p,ctrl-q"
 
-// open catches signals and prepares terminal and stdin. close undoes it all.
+// open prepares terminal and stdin. close gives the terminal back.
 func (s *session) open() error {
 	s.signals, s.detached = make(chan os.Signal, 64), make(chan struct{})
 	s.restore = func() {}
-	s.catch()
+	if s.tty { // before its size is asked for
+		s.catch()
+	}
 	if err := s.openInput(); err != nil {
 		s.close()
 		return err
@@ -66,9 +68,17 @@ func (s *session) letGo() {
 	}
 }
 
-func (s *session) close() {
-	signal.Stop(s.signals)
-	s.restore()
+// close leaves the signals caught: what comes now has nobody to go to, and this process
+// is about to end. To let go of each takes the runtime two thread switches.
+func (s *session) close() { s.restore() }
+
+// ordered is called when the supervisor has its orders: as catching takes almost a
+// millisecond, it begins meanwhile. A signal before ends this process, and that the
+// container, as any time.
+func (s *session) ordered() {
+	if s.signals != nil && !s.tty {
+		s.catch()
+	}
 }
 
 // catch takes every signal that a user or a script may send. Left alone: those

@@ -2,10 +2,11 @@ package engine
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
-	"time"
 
 	"bryo/internal/state"
 	"bryo/internal/supervisor"
@@ -52,7 +53,7 @@ func (e *Engine) Foreground(config *state.Config, o ForegroundOptions) (int, err
 // executed. Its supervisor is a session of its own and outlives this process.
 func (e *Engine) Background(config *state.Config) error {
 	s := &session{}
-	start := supervisor.Start{Root: e.Root, ID: config.ID, Rest: restAfter()}
+	start := supervisor.Start{Root: e.Root, ID: config.ID}
 	if err := e.spawn(config, start, nil, s); err != nil {
 		return err
 	}
@@ -69,25 +70,31 @@ func (e *Engine) Background(config *state.Config) error {
 	return nil
 }
 
-// restAfter is how long the supervisor is to be idle before it rests, if the environment
-// says so ("200ms", "-1s" for never): for tests, and for who wants to look at it.
-func restAfter() time.Duration {
-	d, _ := time.ParseDuration(os.Getenv("BRYO_REST"))
-	return d
-}
-
 // Prepare lets the twin of this process, if it has one, get its id maps while the
 // image is looked up. It becomes the supervisor of the one container that spawn
 // starts, or ends with this process.
 func (e *Engine) Prepare() {
 	if e.twin = userns.TakeTwin(); e.twin != nil {
-		e.twin.Map(e.mapping())
+		e.twin.Map(e.mapping(), mappingNote())
 	}
+}
+
+// mappingNote is where the next command's constructor looks (userns.Twin.Map): it knows
+// the variable, and no --root.
+func mappingNote() string {
+	root := os.Getenv("BRYO_ROOT")
+	if !filepath.IsAbs(root) {
+		var err error
+		if root, err = DefaultRoot(); err != nil {
+			return ""
+		}
+	}
+	return filepath.Join(root, "idmap")
 }
 
 // give makes the prepared twin the supervisor: the orders that another one finds
 // waiting, and the stdin of its program.
-func (e *Engine) give(start supervisor.Start, stdin *os.File) (*supervisor.Control, error) {
+func (e *Engine) give(start supervisor.Start, stdin *os.File, s *session) (*supervisor.Control, error) {
 	control, err := supervisor.NewControl(e.twin.Control)
 	if err != nil {
 		return nil, err
@@ -98,6 +105,7 @@ func (e *Engine) give(start supervisor.Start, stdin *os.File) (*supervisor.Contr
 	}
 	// The answer to the maps counts: when they failed, the twin may be gone.
 	sent := control.Send(supervisor.Message{Start: &start}, files...)
+	s.ordered()
 	if err := e.twin.Mapped(); err != nil || sent != nil {
 		control.Close()
 		return nil, cmp.Or(err, sent)
@@ -116,7 +124,7 @@ func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.F
 		e.discard(config)
 		return err
 	}
-	if s.control, err = e.startSupervisor(config, start, stdin); err != nil {
+	if s.control, err = e.startSupervisor(config, start, stdin, s); err != nil {
 		s.release()
 	}
 	trace.Mark("user namespace mapped")
@@ -126,10 +134,14 @@ func (e *Engine) spawn(config *state.Config, start supervisor.Start, stdin *os.F
 	return err
 }
 
-func (e *Engine) startSupervisor(config *state.Config, start supervisor.Start, stdin *os.File) (*supervisor.Control, error) {
+func (e *Engine) startSupervisor(config *state.Config, start supervisor.Start, stdin *os.File, s *session) (*supervisor.Control, error) {
 	if e.twin != nil && config.Host.Peer() == "" {
-		return e.give(start, stdin)
+		control, err := e.give(start, stdin, s)
+		if !errors.Is(err, userns.ErrOutdated) {
+			return control, err
+		}
 	}
+	s.ordered()
 	p, err := e.openPeer(config)
 	if err != nil {
 		return nil, err

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -105,7 +107,7 @@ func (h *Host) sys(context.Context) Feature {
 
 // SysMasked tells whether parts of /sys are covered, as inside a container: then a
 // user namespace gets no new sysfs either.
-func SysMasked() bool { return System().SysMasked() }
+func SysMasked() bool { return masked().sys }
 
 func (h *Host) SysMasked() bool {
 	for _, m := range h.mounts() {
@@ -126,7 +128,14 @@ var sysMountPoints = []string{
 
 // ProcMasked tells whether something is mounted over parts of /proc. The kernel
 // then refuses a new proc mount in a user namespace (mount_too_revealing).
-func ProcMasked() bool { return System().ProcMasked() }
+func ProcMasked() bool { return masked().proc }
+
+// masked is looked up once: a process keeps its host.
+var masked = sync.OnceValue(func() (m struct{ proc, sys bool }) {
+	h := &Host{FS: os.DirFS("/")}
+	m.proc, m.sys = h.ProcMasked(), h.SysMasked()
+	return m
+})
 
 func (h *Host) ProcMasked() bool {
 	for _, m := range h.mounts() {

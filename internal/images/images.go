@@ -15,7 +15,6 @@ import (
 	"runtime"
 
 	"bryo/internal/images/program"
-	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/sandbox/userns"
 )
@@ -259,7 +258,7 @@ func Call(h Host, op string, args, result any) error {
 // program that it carries.
 func start(h Host, op string, files []*os.File) (*exec.Cmd, error) {
 	c := userns.Command{
-		Role: Role, Env: append(trace.Environ(), h.Env...), Files: files, Mapping: h.Mapping,
+		Role: Role, Env: h.Env, Files: files, Mapping: h.Mapping,
 		Stdin: h.Stdin, Stdout: h.Stdout, Stderr: os.Stderr, DieWithParent: true,
 	}
 	switch op {
@@ -282,7 +281,6 @@ func start(h Host, op string, files []*os.File) (*exec.Cmd, error) {
 	}
 	defer binary.Close()
 	c.Program = binary
-	trace.Mark("image role copied")
 	return userns.Start(c)
 }
 

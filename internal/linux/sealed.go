@@ -12,26 +12,42 @@ import (
 // and never be changed again: a container that got hold of the descriptor could
 // otherwise change the program of the next one (CVE-2019-5736).
 func SealedProgram(name string, parts ...io.Reader) (*os.File, error) {
+	file, err := NewProgram(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := SealProgram(file, parts...); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// NewProgram is the empty memfd that SealProgram fills.
+func NewProgram(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("memfd_create %s: %w", name, err)
 	}
-	file := os.NewFile(uintptr(fd), name)
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// SealProgram is the second half of SealedProgram.
+func SealProgram(file *os.File, parts ...io.Reader) (err error) {
 	for _, part := range parts {
 		if _, err = io.Copy(file, part); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		err = os.NewSyscallError("fchmod", unix.Fchmod(fd, 0o555))
+		err = os.NewSyscallError("fchmod", unix.Fchmod(int(file.Fd()), 0o555))
 	}
 	if err == nil {
 		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 		err = os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
 	}
 	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("seal %s: %w", name, err)
+		return fmt.Errorf("seal %s: %w", file.Name(), err)
 	}
-	return file, nil
+	return nil
 }

@@ -8,13 +8,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/linux"
 	"bryo/internal/state"
-	"bryo/internal/supervisor/rest"
 	"bryo/internal/trace"
 	"bryo/network/port"
 	"bryo/rootfs/etc"
@@ -43,33 +43,28 @@ type supervisor struct {
 	health  *monitor
 	lost    []port.Mapping // ports that a cut network led to: wanted again when it is back
 
-	memory    string          // the run directory, once it is mounted
-	early     *mount.Detached // the root, if prepareEarly made it
-	tree      *tree           // mounted once, for all restarts
-	group     cgroup.Group    // the container's own, if it has one
-	wires     wires
-	etc       etc.Files // what the run's hosts, hostname and resolv.conf were given last
-	ports     *port.Set
-	wiring    chan wired // of the start that is under way
-	peer      *os.File   // the network namespace of another container that this one shares
-	linesMu   sync.Mutex // guards lines
-	lines     lines
-	killedBy  atomic.Int32
-	removed   bool
-	withdrawn string // where remove put the directory
-	detached  atomic.Bool
-	ended     atomic.Bool // the exit code is on its way to the command
-	stopAsked atomic.Bool // by `stop`, for the journal
-	waiters   *waiters
-	halt      chan struct{} // closed when stopped is set
-
-	// What must be quiet for it to rest, see rest.go.
-	gate    gate
-	door    *os.File      // where clients come in
-	signals *rest.Signals // nil in one that never rests
-	clients atomic.Int32  // the command that started it is one
-	execs   atomic.Int32  // processes that exec started, and who holds their outputs
-	backoff backoff
+	memory      string          // the run directory, once it is mounted
+	early       *mount.Detached // the root, if prepareEarly made it
+	foreseen    *tree           // what it will be, if that is known
+	plainPlaces bool            // of the root, for the kernel's file systems
+	tree        *tree           // mounted once, for all restarts
+	group       cgroup.Group    // the container's own, if it has one
+	wires       wires
+	etc         etc.Files // what the run's hosts, hostname and resolv.conf were given last
+	ports       *port.Set
+	mapped      *maps
+	wiring      *wiring    // of the start that is under way
+	peer        *os.File   // the network namespace of another container that this one shares
+	linesMu     sync.Mutex // guards lines
+	lines       lines
+	killedBy    atomic.Int32
+	removed     bool
+	withdrawn   string // where remove put the directory
+	detached    atomic.Bool
+	ended       atomic.Bool // the exit code is on its way to the command
+	stopAsked   atomic.Bool // by `stop`, for the journal
+	waiters     *waiters
+	halt        chan struct{} // closed when stopped is set
 }
 
 func newSupervisor(control *Control, start Start) *supervisor {
@@ -100,18 +95,8 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 		}
 		debug.SetGCPercent(100)
 	}()
-	s.clients.Add(1)
 	go s.followStarter()
 	go s.passSignals(signals)
-	if s.signals != nil {
-		go s.passNoted()
-		go s.seekRest(swept)
-	}
-	return s.liveOn(swept)
-}
-
-// liveOn is the rest of the life of a container whose program runs.
-func (s *supervisor) liveOn(swept <-chan struct{}) int {
 	code := s.runToTheEnd()
 	s.finish(code)
 	trace.Mark("end recorded")
@@ -164,27 +149,32 @@ func (s *supervisor) foregroundClient() *client {
 // launch brings the container up to its program's first instruction.
 func (s *supervisor) launch(first *client) error {
 	if s.config == nil {
-		if err := s.enlist(); err != nil {
+		if err := s.enlist(func(*state.Config) {}); err != nil {
 			return err
 		}
 	}
 	if err := s.openPorts(); err != nil {
 		return err
 	}
-	s.beginWiring()
+	if s.wiring == nil { // not yet begun
+		s.beginWiring()
+	}
 	s.mountRun()
 	placed := s.findPlace()
 	var err error
-	if s.tree, err = s.mountTree(); err != nil {
-		return err
+	if s.foreseen == nil {
+		if err := s.prepareTree(); err != nil {
+			return err
+		}
 	}
-	s.forbidNamespaces()
-	trace.Mark("tree mounted")
 	if s.outputs.log, err = s.openLog(); err != nil {
 		return err
 	}
 	if err := <-placed; err != nil {
 		return err
+	}
+	if s.foreseen != nil {
+		return s.launchForeseen(first)
 	}
 	return s.startProgram(first, s.start.Size)
 }
@@ -193,8 +183,9 @@ func (s *supervisor) launch(first *client) error {
 var errTaken = errors.New("container is already running")
 
 // enlist reads the container and records this process as its supervisor, under
-// the container's lock: who removes it sees it, and of two starts one is refused.
-func (s *supervisor) enlist() error {
+// the container's lock: who removes it sees it, and of two starts one is refused. known is
+// called as soon as the container is read.
+func (s *supervisor) enlist(known func(*state.Config)) error {
 	release, err := s.containers.Lock(s.start.ID)
 	if err != nil {
 		return err
@@ -204,6 +195,7 @@ func (s *supervisor) enlist() error {
 	if err != nil {
 		return err
 	}
+	known(config)
 	if old, err := s.containers.Status(config.ID); err == nil {
 		if !awaitGone(old) {
 			return errTaken
@@ -251,10 +243,7 @@ const remainsTime = 5 * time.Second
 
 // startProgram runs the container's program in a new sandbox on the mounted tree.
 func (s *supervisor) startProgram(first *client, size *Size) error {
-	if err := s.awaitWiring(); err != nil {
-		return err
-	}
-	if err := s.fillJail(s.tree); err != nil {
+	if err := s.furnish(s.tree); err != nil {
 		return err
 	}
 	spec, err := s.spec(s.tree)
@@ -265,22 +254,35 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 	if err != nil {
 		return err
 	}
-	trace.Mark("spec and filter ready")
+	return s.run(first, size, sandbox.Config{Spec: spec, Filter: filter})
+}
+
+// furnish completes the tree for a run, once its network is there.
+func (s *supervisor) furnish(t *tree) error {
+	if err := s.awaitWiring(); err != nil {
+		return err
+	}
+	return s.fillJail(t)
+}
+
+// run starts the program of a sandbox and records it.
+func (s *supervisor) run(first *client, size *Size, config sandbox.Config) error {
+	trace.Mark("spec ready")
 	stdio, err := openStdio(ioPlan{
 		tty: s.config.Process.Tty, size: size, stdin: s.config.Process.Stdin, log: s.outputs.log,
-		keep: !s.start.Foreground || s.detached.Load(), gate: &s.gate,
+		keep: !s.start.Foreground || s.detached.Load(),
 	}, first, &s.outputs)
 	if err != nil {
 		stdio.discard()
 		return err
 	}
-	box, err := sandbox.Start(sandbox.Config{
-		ID: s.config.ID, StateDir: s.runDir(), Spec: spec, Filter: filter, Init: s.config.Host.Init,
-		Single: s.config.Mapping.Single, Owner: owner(s.config),
-		SharedKeyring: userns.SharedKeyring() && s.deniesKeyrings(),
-		Stdin:         stdio.stdin, Stdout: stdio.stdout, Stderr: stdio.stderr, Console: stdio.console,
-		Wire: s.attachLate(),
-	})
+	config.ID, config.StateDir, config.Init = s.config.ID, s.runDir(), s.config.Host.Init
+	config.NoGroup = s.group.Path == "" && !s.config.Mapping.Direct
+	config.Single, config.Owner = s.config.Mapping.Single, owner(s.config)
+	config.SharedKeyring = userns.SharedKeyring() && s.deniesKeyrings()
+	config.Stdin, config.Stdout, config.Stderr, config.Console = stdio.stdin, stdio.stdout, stdio.stderr, stdio.console
+	config.Wire = s.attachLate()
+	box, err := sandbox.Start(config)
 	if err != nil {
 		stdio.discard()
 		s.unwire()
@@ -311,6 +313,7 @@ func (s *supervisor) startProgram(first *client, size *Size) error {
 // runToTheEnd waits for the program, and starts it again as long as the restart
 // policy says so. It returns the last exit code.
 func (s *supervisor) runToTheEnd() int {
+	backoff := newBackoff()
 	for {
 		code := s.waitProgram()
 		trace.Mark("program ended")
@@ -323,7 +326,7 @@ func (s *supervisor) runToTheEnd() int {
 		})
 		s.waiters.restarting(code)
 		s.partFromStarter(code)
-		if !s.pauseBefore(s.backoff.next(time.Since(s.status.Started))) {
+		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
 		err := s.tree.mountFresh()
@@ -355,23 +358,20 @@ func (s *supervisor) partFromStarter(code int) {
 // waitProgram serves the main thread's work until the program has ended and all
 // its output is passed on.
 func (s *supervisor) waitProgram() int {
-	ended := make(chan struct{})
+	ended := make(chan syscall.WaitStatus, 1)
 	box, stdio := s.sandbox, s.stdio
 	go func() {
-		// Not yet waited for: its exit status must not be in the hands of a thread
-		// when the supervisor rests.
-		_ = linux.AwaitEnd(box.PID())
-		close(ended)
+		status, err := box.Wait()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bryo:", err)
+		}
+		ended <- status
 	}()
 	for {
 		select {
 		case work := <-s.main:
 			work()
-		case <-ended:
-			status, err := box.Wait()
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "bryo:", err)
-			}
+		case status := <-ended:
 			code := exitCode(status)
 			if sig := s.killedBy.Load(); sig != 0 && status.Signaled() {
 				code = 128 + int(sig)

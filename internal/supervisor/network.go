@@ -42,41 +42,58 @@ type attachment struct {
 	network.Attachment
 }
 
+// wiring is a network that is being made.
+type wiring struct {
+	made chan struct{} // closed when there is a namespace, or none
+	done chan wired
+
+	file *os.File // after made
+	err  error
+}
+
 // wired is what a start hears of its network.
 type wired struct {
 	wires wires
 	err   error
 }
 
-// beginWiring makes the network beside the other steps of a start; startProgram
-// waits for it. Where the container is a user namespace of its own (keep-id),
+// namespace waits until the network has its namespace; nil where it has none yet.
+func (w *wiring) namespace() (*os.File, error) {
+	<-w.made
+	return w.file, w.err
+}
+
+// beginWiring makes the network beside the other steps of a start, which wait for it
+// in awaitWiring. Where the container is a user namespace of its own (keep-id),
 // its network namespace must be owned by that, which is not there yet: attachLate.
 func (s *supervisor) beginWiring() {
-	s.wiring = make(chan wired, 1)
+	w := &wiring{made: make(chan struct{}), done: make(chan wired, 1)}
+	s.wiring = w
 	if s.peer != nil {
-		own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", s.peer.Fd()))
-		s.wiring <- wired{wires{namespace: own}, err}
-		return
+		w.file, w.err = os.Open(fmt.Sprintf("/proc/self/fd/%d", s.peer.Fd()))
 	}
-	if !s.config.Host.OwnNetwork() || s.config.Host.KeepID != nil {
-		s.wiring <- wired{}
+	if s.peer != nil || !s.config.Host.OwnNetwork() || s.config.Host.KeepID != nil {
+		s.mapped.decline()
+		close(w.made)
+		w.done <- wired{wires{namespace: w.file}, w.err}
 		return
 	}
 	go func() {
-		namespace, err := network.NewNamespace()
-		w := wires{namespace: namespace}
+		w.file, w.err = s.mapped.namespace()
+		close(w.made)
+		made, err := wires{namespace: w.file}, w.err
 		if err == nil {
-			err = s.attach(&w, namespace)
+			err = s.attach(&made, w.file)
 		}
 		trace.Mark("network attached")
-		s.wiring <- wired{w, err}
+		w.done <- wired{made, err}
 	}()
 }
 
 // awaitWiring ends when the network is there, and writes what the container's
 // files in /etc say about it.
 func (s *supervisor) awaitWiring() error {
-	got := <-s.wiring
+	got := <-s.wiring.done
 	s.wires = got.wires
 	if got.err != nil {
 		s.unwire()
@@ -88,7 +105,7 @@ func (s *supervisor) awaitWiring() error {
 // attachLate attaches the namespace of a process that is about to become the
 // container's first; nil where that is done.
 func (s *supervisor) attachLate() func(pid int) error {
-	if !s.config.Host.OwnNetwork() || s.wires.namespace != nil {
+	if s.config.Host.KeepID == nil || !s.config.Host.OwnNetwork() || s.wires.namespace != nil {
 		return nil
 	}
 	return func(pid int) error {
@@ -203,12 +220,12 @@ func noTUN(err error) bool {
 	return errors.As(err, &path) && path.Path == network.TUN
 }
 
-// path is where libcontainer finds the namespace; "": it makes one.
-func (w *wires) path() string {
-	if w.namespace == nil {
+// namespacePath is where libcontainer finds a namespace; "": it makes one.
+func namespacePath(namespace *os.File) string {
+	if namespace == nil {
 		return ""
 	}
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), w.namespace.Fd())
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), namespace.Fd())
 }
 
 // endpoints is what status.json says of the networks.

@@ -43,7 +43,7 @@ func (s *supervisor) spec(t *tree) (*specs.Spec, error) {
 			OOMScoreAdj:     c.Host.OOMScore,
 		},
 		Linux: &specs.Linux{
-			Namespaces:  namespaces(c, s.wires.path()),
+			Namespaces:  namespaces(c, namespacePath(s.wires.namespace)),
 			Sysctl:      c.Host.Sysctls,
 			CgroupsPath: s.group.Path,
 			Resources:   s.resources(c),

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/hostinfo"
 	"bryo/internal/state"
-	"bryo/internal/supervisor/rest"
 	"bryo/internal/trace"
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
@@ -27,9 +27,6 @@ func Main() int {
 	// (PR_SET_PDEATHSIG counts threads): all are started by the main thread,
 	// which lives longest.
 	runtime.LockOSThread()
-	if plan, err := rest.Woken(); plan != nil || err != nil {
-		return wake(plan, err)
-	}
 	debug.SetGCPercent(-1) // until the program runs, see settle
 	trace.Start("supervisor", userns.Began())
 	control, err := NewControl(userns.FirstFile)
@@ -37,34 +34,29 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 		return 125
 	}
-	go sandbox.Warm() // until the orders and the id maps are here
+	mapped, signals := awaitMaps(), catchSignals()
+	go func() { // until the orders and the id maps are here
+		sandbox.Warm()
+		hostinfo.ProcMasked()
+	}()
 	m, files, err := control.Receive()
 	if err != nil || m.Start == nil {
 		return 125 // the CLI is gone: nobody to tell, nothing started
 	}
 	s := newSupervisor(control, *m.Start)
+	s.mapped = mapped
 	if userns.IsTwin() {
-		// What needs no mapped id is done while the maps are being written.
-		if err = takeStdio(m.Start, files); err == nil {
-			err = s.enlist()
-		}
-		if err == nil {
-			s.prepareEarly()
-		}
+		err = s.beginEarly(files)
 	} else if len(files) > 0 {
 		s.peer = files[0]
 	}
 	if err == nil {
-		err = userns.Ready()
+		err = s.mapped.wait()
 	}
 	if err != nil {
 		return fail(control, err)
 	}
 	trace.Mark("root of the user namespace")
-	signals, err := s.catchSignals()
-	if err != nil {
-		return fail(control, err)
-	}
 	return s.supervise(signals)
 }
 
@@ -115,22 +107,12 @@ func failure(err error) *Failed {
 }
 
 // catchSignals: a supervisor that is told to end ends its container first.
-func (s *supervisor) catchSignals() (chan os.Signal, error) {
+func catchSignals() chan os.Signal {
 	c := make(chan os.Signal, 8)
-	if !s.start.Foreground {
-		catchJobSignals()
-		var err error
-		s.signals, err = rest.CatchSignals()
-		return c, err
-	}
 	signal.Notify(c, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	catchJobSignals()
-	return c, nil
-}
-
-func catchJobSignals() {
 	// Caught, not ignored: an ignored signal would stay so in the container.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE, unix.SIGTTOU, unix.SIGTTIN)
+	return c
 }
 
 func (s *supervisor) dir() string { return s.containers.Path(s.start.ID) }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/state"
+	"bryo/internal/trace"
 	"bryo/rootfs/etc"
 	"bryo/rootfs/mount"
 	"bryo/rootfs/user"
@@ -49,10 +50,25 @@ type tree struct {
 	dev   string
 }
 
+// newTree is where the tree goes.
+func (s *supervisor) newTree() *tree {
+	return &tree{root: filepath.Join(s.runDir(), rootDir), dev: filepath.Join(s.runDir(), devDir)}
+}
+
+// prepareTree mounts the tree, which serves all runs of this process.
+func (s *supervisor) prepareTree() (err error) {
+	if s.tree, err = s.mountTree(); err != nil {
+		return err
+	}
+	s.forbidNamespaces()
+	trace.Mark("tree mounted")
+	return nil
+}
+
 // mountTree mounts the container's root and prepares all that goes below it, in
 // this process's mount namespace: it is gone with the process.
 func (s *supervisor) mountTree() (*tree, error) {
-	t := &tree{root: filepath.Join(s.runDir(), rootDir)}
+	t := s.newTree()
 	var beside errgroup.Group // none of these looks at the root
 	beside.Go(func() error { return s.prepareStandard(t) })
 	beside.Go(func() (err error) { t.files, err = s.etcFiles(); return err })
@@ -118,6 +134,10 @@ func (s *supervisor) fillRoot(t *tree) (err error) {
 	if err = s.adaptImage(t.root); err != nil {
 		return err
 	}
+	if s.foreseen != nil {
+		t.user = s.foreseen.user
+		return nil
+	}
 	t.user, err = s.resolveUser(t.root)
 	return err
 }
@@ -150,7 +170,7 @@ func (s *supervisor) mountRoot(t *tree) error {
 	if s.early != nil {
 		return s.early.Attach(t.root)
 	}
-	err := mount.Overlay(t.root, s.layers(), upper, work, s.overlayOptions())
+	err := mount.Overlay(t.root, s.layers(s.config), upper, work, overlayOptions(s.config))
 	if !errors.Is(err, mount.ErrNoOverlay) {
 		return err
 	}
@@ -179,14 +199,24 @@ func mapped(ranges []userns.Range) (count uint32) {
 }
 
 // prepareStandard makes /dev, with what can be mounted there here.
-func (s *supervisor) prepareStandard(t *tree) (err error) {
-	if t.dev, err = s.prepareDev(); err != nil {
+func (s *supervisor) prepareStandard(t *tree) error {
+	if err := s.prepareDev(t.dev); err != nil {
 		return err
+	}
+	if s.foreseen != nil {
+		t.standard, t.fresh = s.foreseen.standard, s.foreseen.fresh
+		return t.mountFresh()
 	}
 	t.standard = s.standardMounts(t.dev)
 	if s.config.Host.KeepID != nil || mount.Find(s.config.Host.Mounts, "/dev") != nil {
 		return nil
 	}
+	t.splitFresh()
+	return t.mountFresh()
+}
+
+// splitFresh takes out of the standard mounts what is mounted below dev for each run.
+func (t *tree) splitFresh() {
 	left := t.standard[:0]
 	for _, m := range t.standard {
 		if m.Type == "devpts" || m.Type == "tmpfs" && m.Destination == "/dev/shm" {
@@ -196,7 +226,6 @@ func (s *supervisor) prepareStandard(t *tree) (err error) {
 		}
 	}
 	t.standard = left
-	return t.mountFresh()
 }
 
 // mountFresh mounts what no run leaves to the next one.
@@ -211,10 +240,9 @@ func (t *tree) mountFresh() error {
 	return nil
 }
 
-func (s *supervisor) prepareDev() (string, error) {
-	dev := filepath.Join(s.runDir(), devDir)
+func (s *supervisor) prepareDev(dev string) error {
 	if err := os.MkdirAll(dev, 0o755); err != nil {
-		return "", err
+		return err
 	}
 	var inside []mount.Device
 	for _, device := range s.config.Host.Devices {
@@ -222,7 +250,7 @@ func (s *supervisor) prepareDev() (string, error) {
 			inside = append(inside, device) // the others are mounts of the plan
 		}
 	}
-	return dev, mount.Dev(dev, inside)
+	return mount.Dev(dev, inside)
 }
 
 // etcFiles are the mounts of what writeEtc writes once the network is known.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,9 +38,6 @@ type serving struct {
 	listeners []*net.TCPListener
 	stops     []func() // of datagrams
 	work      sync.WaitGroup
-
-	live  atomic.Int32 // connections that were accepted and have not ended
-	begun atomic.Uint64
 
 	mu     sync.Mutex
 	relays map[*relay]bool
@@ -90,10 +86,6 @@ func (now *serving) begin(l *listener, t Target) error {
 	if err := now.openWay(t); err != nil {
 		return err
 	}
-	return now.listen(l)
-}
-
-func (now *serving) listen(l *listener) error {
 	listener, err := duplicate(l.fd)
 	if err != nil {
 		return err
@@ -154,12 +146,7 @@ func (now *serving) accept(l *net.TCPListener, port uint16) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		now.live.Add(1) // before this goroutine can end, see Park
-		now.begun.Add(1)
-		go func() {
-			defer now.live.Add(-1)
-			now.connect(client, port)
-		}()
+		go now.connect(client, port)
 	}
 }
 

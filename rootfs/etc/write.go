@@ -132,10 +132,13 @@ func Mounts(dir string, readOnly bool) []specs.Mount {
 		options = append(options, "ro")
 	}
 	var mounts []specs.Mount
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+	for _, place := range Places() {
 		mounts = append(mounts, specs.Mount{
-			Destination: "/etc/" + name, Type: "bind", Source: filepath.Join(dir, name), Options: options,
+			Destination: place, Type: "bind", Source: filepath.Join(dir, filepath.Base(place)), Options: options,
 		})
 	}
 	return mounts
 }
+
+// Places are where the files are mounted.
+func Places() []string { return []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} }

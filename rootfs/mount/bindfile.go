@@ -15,15 +15,11 @@ var ErrNoPlace = errors.New("no regular file to mount on")
 // BindFile mounts the file source over target, a regular file below root, an O_PATH
 // descriptor of a tree that is mounted. Links are resolved inside root.
 func BindFile(root int, source, target string) error {
-	place, err := inroot.Open(root, target, unix.O_PATH)
+	place, err := filePlace(root, target)
 	if err != nil {
-		return ErrNoPlace
+		return err
 	}
 	defer unix.Close(place)
-	var st unix.Stat_t
-	if err := unix.Fstat(place, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return ErrNoPlace
-	}
 	file, err := Pin(source, false)
 	if err != nil {
 		return err
@@ -38,4 +34,18 @@ func BindFile(root int, source, target string) error {
 		return fmt.Errorf("bind %s on %s: %w", source, target, err)
 	}
 	return nil
+}
+
+// filePlace opens the regular file target, or ErrNoPlace.
+func filePlace(root int, target string) (int, error) {
+	place, err := inroot.Open(root, target, unix.O_PATH)
+	if err != nil {
+		return -1, ErrNoPlace
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(place, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(place)
+		return -1, ErrNoPlace
+	}
+	return place, nil
 }

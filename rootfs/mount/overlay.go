@@ -114,6 +114,32 @@ func (d *Detached) Attach(target string) error {
 	return nil
 }
 
+// Path leads to its root as long as it is not attached.
+func (d *Detached) Path() string { return fdPath(d.fd) }
+
+// HasFiles says whether all of them are there for BindFile.
+func (d *Detached) HasFiles(names []string) bool {
+	for _, name := range names {
+		place, err := filePlace(d.fd, name)
+		if err != nil {
+			return false
+		}
+		unix.Close(place)
+	}
+	return true
+}
+
+// HasDirs says whether its root has directories of all these names.
+func (d *Detached) HasDirs(names []string) bool {
+	for _, name := range names {
+		var st unix.Stat_t
+		if unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return false
+		}
+	}
+	return true
+}
+
 func checkLayers(lower []string) error {
 	if len(lower) == 0 {
 		return errors.New("mount overlay: the image has no layers")

@@ -2,8 +2,8 @@
 // into the user's program: drop to the exact rights, load the seccomp filter,
 // execute. The program itself is laststage.c, built by make and embedded.
 //
-// Start reading at Plan; Image makes the descriptor that libcontainer executes,
-// ReadReport tells how it ended. What it leaves out: namespaces, mounts and
+// Start reading at Plan; New makes the descriptor that libcontainer executes, Go and
+// Await hold its process back, ReadReport tells how it ended. What it leaves out: namespaces, mounts and
 // everything else that is done before, by libcontainer.
 package laststage
 
@@ -85,31 +85,106 @@ func (p *Plan) encode() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Image returns a sealed memfd with the program and the plan, and the argument
-// vector that executes it as descriptor PlanFD of the new process.
-func Image(p *Plan, argv []string) (*os.File, []string, error) {
-	program, err := programs.ReadFile("bin/laststage-" + runtime.GOARCH)
-	if err != nil {
-		return nil, nil, errors.New("last stage: not in this build: build bryo with make")
-	}
-	plan, err := p.encode()
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := linux.SealedProgram("bryo-last-stage", bytes.NewReader(program), bytes.NewReader(plan))
-	if err != nil {
-		return nil, nil, fmt.Errorf("last stage: %w", err)
-	}
-	head := []string{"/proc/self/fd/" + strconv.Itoa(PlanFD), strconv.Itoa(len(program))}
-	return f, append(head, argv...), nil
+// Program is the last stage on its way to be executed: a memfd that becomes descriptor
+// PlanFD of the new process.
+type Program struct {
+	File *os.File
+	code []byte
 }
+
+// New makes the descriptor; Seal has to come before it is executed.
+func New() (*Program, error) {
+	code, err := programs.ReadFile("bin/laststage-" + runtime.GOARCH)
+	if err != nil {
+		return nil, errors.New("last stage: not in this build: build bryo with make")
+	}
+	file, err := linux.NewProgram("bryo-last-stage")
+	if err != nil {
+		return nil, fmt.Errorf("last stage: %w", err)
+	}
+	return &Program{file, code}, nil
+}
+
+// Argv is the argument vector that executes it for the program of argv.
+func (p *Program) Argv(argv []string) []string {
+	return append([]string{"/proc/self/fd/" + strconv.Itoa(PlanFD), strconv.Itoa(len(p.code))}, argv...)
+}
+
+// Seal writes the program and its plan; nobody can change either from then on.
+func (p *Program) Seal(plan *Plan) error {
+	encoded, err := plan.encode()
+	if err != nil {
+		return err
+	}
+	if err := linux.SealProgram(p.File, bytes.NewReader(p.code), bytes.NewReader(encoded)); err != nil {
+		return fmt.Errorf("last stage: %w", err)
+	}
+	return nil
+}
+
+// Go lets a first process go on that stands at Await, and gives it a message.
+func Go(status io.Writer, message []byte) error {
+	b := append(binary.NativeEndian.AppendUint32(nil, uint32(len(message))), message...)
+	if _, err := status.Write(b); err != nil {
+		return fmt.Errorf("last stage: %w", err)
+	}
+	return nil
+}
+
+// Await is called in the container's first process, before libcontainer has done
+// anything there, and returns the message when Go was called; an error: the supervisor is
+// gone.
+func Await() ([]byte, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(status{}, size[:]); err != nil {
+		return nil, err
+	}
+	message := make([]byte, binary.NativeEndian.Uint32(size[:]))
+	_, err := io.ReadFull(status{}, message)
+	return message, err
+}
+
+// GiveUp tells the supervisor why a first process does not come as far as the last stage.
+func GiveUp(reason string) {
+	b := binary.NativeEndian.AppendUint32(nil, stepBefore)
+	b = binary.NativeEndian.AppendUint32(b, uint32(len(reason)))
+	_, _ = status{}.Write(append(b, reason...))
+}
+
+// status is descriptor StatusFD, which stays open for the last stage.
+type status struct{}
+
+func (status) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(StatusFD, b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+func (status) Write(b []byte) (int, error) { return unix.Write(StatusFD, b) }
 
 var steps = [...]string{
 	1: "read plan", 2: "close descriptors", 3: "drop bounding capabilities", 4: "set groups", 5: "set user",
 	6: "set capabilities", 7: "set no_new_privs", 8: "load seccomp filter", 9: "exec", 10: "fork",
 }
 
-const stepExec = 9
+const (
+	stepExec   = 9
+	stepBefore = 1000 // with the length of a text instead of an errno
+)
+
+// ErrBefore: the process gave up before the last stage.
+type ErrBefore struct{ Reason string }
+
+func (e *ErrBefore) Error() string { return e.Reason }
 
 // Error is what the last stage reported: the step that ended it and its errno.
 type Error struct {
@@ -141,10 +216,12 @@ func ReadReport(r io.Reader) error {
 	case err != nil:
 		return fmt.Errorf("last stage: read status: %w", err)
 	}
-	return &Error{
-		Step:  binary.NativeEndian.Uint32(b[:4]),
-		Errno: unix.Errno(binary.NativeEndian.Uint32(b[4:])),
+	step, value := binary.NativeEndian.Uint32(b[:4]), binary.NativeEndian.Uint32(b[4:])
+	if step == stepBefore {
+		reason, _ := io.ReadAll(io.LimitReader(r, int64(value)))
+		return &ErrBefore{string(reason)}
 	}
+	return &Error{Step: step, Errno: unix.Errno(value)}
 }
 
 // TakeListener waits until process pid has loaded its filter and takes the

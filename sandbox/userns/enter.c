@@ -4,8 +4,8 @@
  * itself, and creating it here, not in clone(2) before execve, keeps the full
  * capability set that an execve with an unmapped uid would lose.
  *
- * The parent (userns.Start) passes a socket in _BRYO_USERNS, reads one int
- * (0 or errno), writes the id maps of this process and answers with one byte,
+ * The parent (userns.Start) passes a socket in _BRYO_USERNS, reads an
+ * answer, writes the id maps of this process and answers with one byte,
  * for which the Go side waits (userns.Ready): the runtime starts meanwhile.
  *
  * `bryo run` forks its supervisor here, before either has a Go runtime: the two
@@ -18,10 +18,13 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,10 +41,19 @@ static unsigned long timer_slack; /* the caller's; 0: not changed */
 
 int bryo_keyring; /* the session keyring is the shared one */
 
+/* What a new process says of its namespace: begun in userns.go. */
+struct answer {
+	int error; /* 0 or errno */
+	int mapper[2]; /* newuidmap and newgidmap, already at work, 0: not */
+};
+
+static struct answer answer;
+static int mappers_wait = -1; /* closed when they may begin */
+
 static void enter(int fd)
 {
 	const char *join = getenv("_BRYO_JOIN");
-	int result = 0, flags = CLONE_NEWUSER | CLONE_NEWNS;
+	int flags = CLONE_NEWUSER | CLONE_NEWNS;
 
 	prctl(PR_SET_NAME, "bryo", 0, 0, 0); /* not that of the descriptor it was executed from */
 
@@ -54,13 +66,15 @@ static void enter(int fd)
 		syscall(__NR_keyctl, 5 /* KEYCTL_SETPERM */, key, 0x3f1b0000);
 	if (join) { /* a user namespace that is there, another container's */
 		if (setns(atoi(join), CLONE_NEWUSER) < 0)
-			result = errno;
+			answer.error = errno;
 		close(atoi(join));
 		flags = CLONE_NEWNS;
 	}
-	if (!result && unshare(flags) < 0)
-		result = errno;
-	if (write(fd, &result, sizeof result) != sizeof result || result)
+	if (!answer.error && unshare(flags) < 0)
+		answer.error = errno;
+	if (mappers_wait >= 0)
+		close(mappers_wait);
+	if (write(fd, &answer, sizeof answer) != sizeof answer || answer.error)
 		_exit(125);
 }
 
@@ -122,6 +136,106 @@ static void take_name(int argc, char **argv)
 	memcpy(argv[0], name, sizeof name - 1 < room ? sizeof name - 1 : room);
 }
 
+/*
+ * The id maps are written while both runtimes start, when the last command has left
+ * word what they were (idmap.go): "1 STAMP STAMP" of the two files they come from, and
+ * the arguments of newuidmap and newgidmap, a line each. Go compares what they wrote
+ * with what it wants, and does what is missing here.
+ */
+static int read_note(char *text, size_t room)
+{
+	const char *root = getenv("BRYO_ROOT"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	char path[4096];
+	struct stat st;
+	int fd, n;
+
+	if (root && root[0] == '/')
+		n = snprintf(path, sizeof path, "%s/idmap", root);
+	else if (data && data[0] == '/')
+		n = snprintf(path, sizeof path, "%s/bryo/idmap", data);
+	else if (home && home[0] == '/')
+		n = snprintf(path, sizeof path, "%s/.local/share/bryo/idmap", home);
+	else
+		return 0;
+	if (n >= (int)sizeof path || (fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)) < 0)
+		return 0;
+	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ?
+		    (int)read(fd, text, room - 1) :
+		    -1;
+	close(fd);
+	if (n <= 0 || n == (int)room - 1)
+		return 0;
+	text[n] = 0;
+	return 1;
+}
+
+/* The same words as stamp in idmap.go. */
+static int stamp(char *to, size_t room, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return 0;
+	return snprintf(to, room, "%lld.%ld.%lld.%llu", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+			(long long)st.st_size, (unsigned long long)st.st_ino);
+}
+
+static int is_current(const char *line)
+{
+	char uids[128], gids[128], want[280];
+
+	if (!stamp(uids, sizeof uids, "/etc/subuid") || !stamp(gids, sizeof gids, "/etc/subgid"))
+		return 0;
+	snprintf(want, sizeof want, "1 %s %s", uids, gids);
+	return !strcmp(line, want);
+}
+
+/* A child of the command's, as only that is in the namespace they have to be in. It
+ * waits until ours is made. */
+static int start_mapper(const char *program, char *ranges, int wait)
+{
+	enum { MOST = 64 };
+	char pid[16], *argv[MOST + 3] = { (char *)program, pid };
+	int n = 2, null;
+	long child;
+
+	snprintf(pid, sizeof pid, "%d", (int)getpid());
+	for (char *word = strtok(ranges, " "); word && n < MOST + 2; word = strtok(NULL, " "))
+		argv[n++] = word;
+	child = syscall(__NR_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+	if (child != 0)
+		return child < 0 ? 0 : (int)child;
+	close(mappers_wait);
+	while (read(wait, pid + sizeof pid - 1, 1) < 0 && errno == EINTR)
+		;
+	null = open("/dev/null", O_RDWR);
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	close_from(3);
+	execvp(program, argv);
+	_exit(1);
+}
+
+static void start_mappers(void)
+{
+	char text[2048], *uids, *gids, *end;
+	int wait[2];
+
+	if (geteuid() == 0 || !read_note(text, sizeof text) || !(uids = strchr(text, '\n')))
+		return;
+	*uids++ = 0;
+	if (!is_current(text) || !(gids = strchr(uids, '\n')))
+		return;
+	*gids++ = 0;
+	if (!(end = strchr(gids, '\n')) || pipe2(wait, O_CLOEXEC) < 0)
+		return;
+	*end = 0;
+	mappers_wait = wait[1];
+	answer.mapper[0] = start_mapper("newuidmap", uids, wait[0]);
+	answer.mapper[1] = start_mapper("newgidmap", gids, wait[0]);
+	close(wait[0]);
+}
+
 static void become_twin(int argc, char **argv, char **envp, int socket, int control)
 {
 	bryo_is_twin = 1;
@@ -131,6 +245,7 @@ static void become_twin(int argc, char **argv, char **envp, int socket, int cont
 	setsid();
 	if (chdir("/") < 0)
 		_exit(125);
+	start_mappers();
 	take_name(argc, argv);
 	forget_environment(envp);
 	enter(SOCKET_FD);
@@ -210,9 +325,7 @@ __attribute__((constructor)) static void bryo_enter_userns(int argc, char **argv
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	bryo_began = now.tv_sec * 1000000000ll + now.tv_nsec;
 	calm_runtime();
-	if (getenv("_BRYO_REST")) /* as in enter; this process has been there */
-		prctl(PR_SET_NAME, "bryo", 0, 0, 0);
-	else if (env)
+	if (env)
 		enter(atoi(env));
 	else if (argv && envp && forkable(argc, argv, envp))
 		fork_twin(argc, argv, envp);

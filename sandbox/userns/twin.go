@@ -37,14 +37,36 @@ func TakeTwin() *Twin {
 	return t
 }
 
-// Map starts to write the twin's id maps, beside whatever the caller does next.
-func (t *Twin) Map(m Mapping) {
+// Map starts to write the twin's id maps, beside whatever the caller does next, or sees
+// to it that they are written: the twin may have started that.
+// The next command finds in the file note what to write; no file, no note.
+func (t *Twin) Map(m Mapping, note string) {
 	t.once.Do(func() {
 		go func() {
 			defer t.socket.Close()
-			t.mapped <- establish(t.socket, t.PID, Command{Mapping: m})
+			err := t.establish(m)
+			t.mapped <- err
+			if err == nil {
+				leaveNote(note, m)
+			}
 		}()
 	})
+}
+
+func (t *Twin) establish(m Mapping) error {
+	mappers, err := begun(t.socket)
+	if err != nil {
+		return err
+	}
+	if mappers == [2]int{} {
+		err = writeMaps(t.PID, m)
+	} else {
+		err = m.complete(t.PID, mappers)
+	}
+	if err != nil {
+		return err
+	}
+	return letGo(t.socket)
 }
 
 // Mapped waits until the maps are written. After an error the twin is dead.
@@ -71,16 +93,6 @@ func IsTwin() bool { return C.bryo_is_twin != 0 }
 // SharedKeyring: this process and what it starts have the session keyring that all
 // roles of this user share, not the user's.
 func SharedKeyring() bool { return C.bryo_keyring != 0 }
-
-// Again is Ready for a process that has entered its namespaces as an earlier image of
-// itself; shared is what SharedKeyring was there.
-func Again(shared bool) {
-	forget()
-	C.bryo_keyring = 0
-	if shared {
-		C.bryo_keyring = 1
-	}
-}
 
 // Began is when this process was executed, in nanoseconds of CLOCK_MONOTONIC; a
 // twin has the time of its command.

@@ -13,6 +13,8 @@ package userns
 import "C"
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +22,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -128,7 +130,7 @@ func command(c Command, socket *os.File) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"bryo", c.Role}
 	cmd.Dir = c.Dir
-	cmd.Env = append([]string{RoleEnv(c.Role)}, c.Env...)
+	cmd.Env = append([]string{envRole + "=" + c.Role}, c.Env...)
 	if !c.Host {
 		cmd.Env = append(cmd.Env, envSocket+"="+strconv.Itoa(socketFD))
 	}
@@ -158,28 +160,34 @@ func command(c Command, socket *os.File) *exec.Cmd {
 }
 
 func establish(socket *os.File, pid int, c Command) error {
-	errno, err := readResult(socket)
-	if err != nil {
-		return &SetupError{"start", err}
-	}
-	if errno != 0 {
-		return &SetupError{"unshare", errno}
+	if _, err := begun(socket); err != nil {
+		return err
 	}
 	if c.Join == nil {
 		if err := writeMaps(pid, c.Mapping); err != nil {
 			return err
 		}
 	}
-	_, err = socket.Write([]byte{0})
-	return err
+	return letGo(socket)
 }
 
-func readResult(r io.Reader) (unix.Errno, error) {
-	var b [4]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return 0, errors.New("the new process ended early")
+// begun waits until the new process has its namespace, and returns the children of this
+// one that write the maps already.
+func begun(socket *os.File) (mappers [2]int, err error) {
+	var answer struct{ Error, UIDs, GIDs int32 } // as in enter.c
+	if err := binary.Read(socket, binary.NativeEndian, &answer); err != nil {
+		return mappers, &SetupError{"start", errors.New("the new process ended early")}
 	}
-	return unix.Errno(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24), nil
+	if answer.Error != 0 {
+		return mappers, &SetupError{"unshare", unix.Errno(answer.Error)}
+	}
+	return [2]int{int(answer.UIDs), int(answer.GIDs)}, nil
+}
+
+// letGo tells the new process that its maps are there.
+func letGo(socket *os.File) error {
+	_, err := socket.Write([]byte{0})
+	return err
 }
 
 func writeMaps(pid int, m Mapping) error {
@@ -202,29 +210,19 @@ func writeMaps(pid int, m Mapping) error {
 	return mapWithHelpers(pid, m)
 }
 
-// mapWithHelpers runs newuidmap and newgidmap side by side: they are set-user-id
-// programs and each takes more than a millisecond.
+// mapPrograms write the maps of others' ids.
+var mapPrograms = [...]string{"newuidmap", "newgidmap"}
+
+// mapWithHelpers runs them side by side: they are set-user-id programs and each takes
+// more than a millisecond.
 func mapWithHelpers(pid int, m Mapping) error {
-	var wg sync.WaitGroup
-	var uidErr, gidErr error
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		gidErr = runMapper("newgidmap", pid, m.GIDs)
-	}()
-	uidErr = runMapper("newuidmap", pid, m.UIDs)
-	wg.Wait()
-	if uidErr != nil {
-		return uidErr
-	}
-	return gidErr
+	var beside errgroup.Group
+	beside.Go(func() error { return runMapper(mapPrograms[1], pid, m.GIDs) })
+	return cmp.Or(runMapper(mapPrograms[0], pid, m.UIDs), beside.Wait())
 }
 
 func runMapper(program string, pid int, ranges []Range) error {
-	args := []string{strconv.Itoa(pid)}
-	for _, r := range ranges {
-		args = append(args, utoa(r.Inside), utoa(r.Outside), utoa(r.Count))
-	}
+	args := append([]string{strconv.Itoa(pid)}, strings.Fields(lines(ranges))...)
 	out, err := exec.Command(program, args...).CombinedOutput()
 	if err == nil {
 		return nil
@@ -259,20 +257,12 @@ func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 // that the user started.
 func Role() string { return os.Getenv(envRole) }
 
-// forget clears our variables from the environment.
-func forget() {
-	os.Unsetenv(envSocket)
-	os.Unsetenv(envRole)
-	os.Unsetenv(envJoin)
-}
-
-// RoleEnv is the entry of the environment that gives a process a role.
-func RoleEnv(role string) string { return envRole + "=" + role }
-
 // Ready waits until the parent wrote the id maps; from then on this process is
 // root of its user namespace. It clears our variables from the environment.
 func Ready() error {
-	forget()
+	os.Unsetenv(envSocket)
+	os.Unsetenv(envRole)
+	os.Unsetenv(envJoin)
 	f := os.NewFile(socketFD, "userns")
 	defer f.Close()
 	var b [1]byte

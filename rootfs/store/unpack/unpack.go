@@ -66,17 +66,16 @@ func Unpack(ctx context.Context, stream io.Reader, dir string, options Options) 
 		owners: NewOwners(options.UIDs, options.GIDs), replayable: true,
 	}
 	top.made = u.meter.entry
+	u.buffer = make([]byte, copyBuffer)
 	u.archive = tar.NewReader(u.tape)
-	u.filler = newFiller(&u.Options)
-	err = u.run(ctx)
-	if failed := u.filler.close(); failed != nil {
-		err = failed // whatever Unpack made of it
-	}
-	if err != nil {
+	if err := u.run(ctx); err != nil {
 		return nil, err
 	}
 	return u.result(), nil
 }
+
+// copyBuffer is the size of the writes of large files.
+const copyBuffer = 256 << 10
 
 type unpacker struct {
 	Options
@@ -88,7 +87,7 @@ type unpacker struct {
 	owners     *Owners
 	rootMode   *os.FileMode
 	replayable bool
-	filler     *filler
+	buffer     []byte
 }
 
 func (u *unpacker) run(ctx context.Context) error {
@@ -125,7 +124,7 @@ func (u *unpacker) entry(header *tar.Header) error {
 		return err
 	}
 	if header.Typeflag == tar.TypeXGlobalHeader {
-		return u.tape.skip(header, u.archive, &u.meter)
+		return u.tape.skip(header, u.archive, &u.meter, u.buffer)
 	}
 	dir, base, err := split(header.Name)
 	if err != nil {
@@ -153,7 +152,7 @@ func (u *unpacker) place(e *entry) error {
 		return u.placeRoot(e)
 	}
 	if strings.HasPrefix(e.base, whiteoutPrefix) {
-		if err := u.tape.skip(e.Header, u.archive, &u.meter); err != nil {
+		if err := u.tape.skip(e.Header, u.archive, &u.meter, u.buffer); err != nil {
 			return err
 		}
 		return u.whiteout(e)
