@@ -374,12 +374,17 @@ func TestPinRace(t *testing.T) {
 	os.Symlink(secret, link)
 
 	var done atomic.Bool
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for !done.Load() {
 			unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
 		}
 	}()
-	defer done.Store(true)
+	defer func() { // before the folder goes
+		done.Store(true)
+		<-ended
+	}()
 	target := filepath.Join(base, "target")
 	os.Mkdir(target, 0o755)
 	wins, tries := 0, 0
@@ -422,12 +427,17 @@ func TestChownRace(t *testing.T) {
 	write(t, filepath.Join(src, "dir/canary"), "x")
 	os.Symlink(secret, filepath.Join(src, "link"))
 	var done atomic.Bool
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for !done.Load() {
 			unix.Renameat2(unix.AT_FDCWD, src+"/dir", unix.AT_FDCWD, src+"/link", unix.RENAME_EXCHANGE)
 		}
 	}()
-	defer done.Store(true)
+	defer func() { // before the folder goes
+		done.Store(true)
+		<-ended
+	}()
 	tries := 0
 	for end := time.Now().Add(raceTime(5)); tries < 10000 && time.Now().Before(end); tries++ {
 		p, err := Pin(src, true)
