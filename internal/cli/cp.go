@@ -37,6 +37,10 @@ func copyFiles(c *cli.Context) error {
 	from, source := splitCopy(c.Args().Get(0))
 	to, target := splitCopy(c.Args().Get(1))
 	switch {
+	case c.Args().Get(0) == "":
+		return errors.New("source can not be empty")
+	case c.Args().Get(1) == "":
+		return errors.New("destination can not be empty")
 	case source == "" || target == "":
 		return errors.New("paths must not be empty")
 	case from != "" && to != "":

@@ -58,6 +58,11 @@ func (t Tree) Source(name string, follow bool) (*Source, error) {
 		unix.Close(fd)
 		return nil, err
 	}
+	switch kind(&st) {
+	case unix.S_IFCHR, unix.S_IFBLK, unix.S_IFSOCK:
+		unix.Close(fd)
+		return nil, fmt.Errorf("%s: devices and sockets cannot be copied", name)
+	}
 	s := &Source{FD: fd, Name: path.Base(name), Dir: kind(&st) == unix.S_IFDIR}
 	if s.Name == "/" || s.Name == ".." || namesContents(name) {
 		s.Name = "."
@@ -162,14 +167,18 @@ func (t *Target) adopt(fd int) error {
 	}
 	t.Exists, t.Dir = true, kind(&st) == unix.S_IFDIR
 	if !t.Dir {
-		return closeFD(fd)
+		unix.Close(fd)
+		return t.notDevice(kind(&st))
 	}
 	t.self = fd
 	return nil
 }
 
-func closeFD(fd int) error {
-	unix.Close(fd)
+// notDevice: a copy takes the place of what is there, and /dev/null is to stay.
+func (t *Target) notDevice(kind uint32) error {
+	if kind == unix.S_IFCHR || kind == unix.S_IFBLK {
+		return fmt.Errorf("destination %q must be a directory or a regular file: got a device", t.Path) // docker's words
+	}
 	return nil
 }
 
