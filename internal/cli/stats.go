@@ -78,7 +78,9 @@ func stats(c *cli.Context) error {
 		}
 		text := screen.Bytes()
 		if redraw {
-			text = overwriting(text)
+			text = overwriting(append(text, watch.footnote()...))
+		} else {
+			watch.sayOnce()
 		}
 		if _, err := stdout(c).Write(text); err != nil || c.Bool("no-stream") {
 			return err
@@ -109,7 +111,7 @@ type watcher struct {
 	all, whole bool
 	keys       []string // as the user named them; none: every container
 	last       map[string]engine.Usage
-	said       bool
+	sums, said bool // figures are sums over processes; that was said
 }
 
 // containers is what there is to show now. A name that is no container is an
@@ -152,18 +154,29 @@ func (w *watcher) rows() ([]format.Row, error) {
 	reads.Wait()
 	rows := make([]format.Row, len(list))
 	for i, c := range list {
-		w.sayOnce(figures[i])
+		w.sums = w.sums || figures[i] != nil && !figures[i].Exact
 		rows[i] = w.row(i, c, figures[i])
 	}
 	return rows, nil
 }
 
-// sayOnce: sums over processes miss what has ended, and the user should know.
-func (w *watcher) sayOnce(u *engine.Usage) {
-	if u != nil && !u.Exact && !w.said {
+// areSums: they miss what has ended, and the user should know.
+const areSums = "bryo: figures are sums over the processes in /proc: no control group of its own (bryo doctor has the cure)\n"
+
+func (w *watcher) sayOnce() {
+	if w.sums && !w.said {
 		w.said = true
-		fmt.Fprintln(os.Stderr, "bryo: figures are sums over the processes in /proc: no control group of its own (bryo doctor has the cure)")
+		fmt.Fprint(os.Stderr, areSums)
 	}
+}
+
+// footnote is drawn below the table: on a screen that is drawn again and again no other
+// line stays.
+func (w *watcher) footnote() string {
+	if w.sums {
+		return areSums
+	}
+	return ""
 }
 
 func (w *watcher) row(i int, c *engine.Container, u *engine.Usage) format.Row {
