@@ -72,7 +72,7 @@ func showPort(c *cli.Context, list []port.Mapping, name, text string) error {
 	proto, number := nat.SplitProtoPort(text)
 	wanted, err := nat.NewPort(proto, number)
 	if err != nil {
-		return usageError(err.Error())
+		return clientError(err.Error())
 	}
 	found := false
 	for _, m := range list {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
@@ -49,6 +50,11 @@ type pruneStep func(*engine.Engine, io.Writer, format.Filters) (freed int64, err
 func prune(c *cli.Context, p pruning) error {
 	if err := exactly(c, 0); err != nil {
 		return err
+	}
+	for _, value := range p.filters["until"] {
+		if _, err := format.Time(value, time.Now()); err != nil {
+			return clientError(err.Error()) // before anybody is asked
+		}
 	}
 	if !c.Bool("force") && !confirmed(c, p.warning) {
 		return nil

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"bryo/internal/images"
 	"bryo/internal/linux"
@@ -55,6 +57,9 @@ type CommitOptions struct {
 // Commit makes an image of a container's changes and returns its id. A running
 // container stands still meanwhile, for exactly as long as this process lives.
 func (e *Engine) Commit(c *Container, o CommitOptions) (string, error) {
+	if strings.Contains(o.Reference, "@") {
+		return "", errors.New("cannot import digest reference") // docker's words
+	}
 	if o.Reference != "" {
 		if _, err := image.Normalize(o.Reference); err != nil {
 			return "", err

@@ -102,7 +102,7 @@ func (e *Engine) Info(version string) *Info {
 		ID: rootID(e.Root), Driver: "overlay", ServerVersion: version, SystemTime: time.Now().Format(time.RFC3339Nano),
 		LoggingDriver: "json-file", NCPU: runtime.NumCPU(), MemTotal: int64(processes.HostMemory()), DockerRootDir: e.Root,
 		OSType: runtime.GOOS, IndexServerAddress: "https://index.docker.io/v1/", Debug: e.debug, IPv4Forwarding: forwards(),
-		Plugins:  InfoPlugins{Volume: []string{"local"}, Network: []string{"host", "none"}, Log: []string{"json-file", "local", "journald", "none"}},
+		Plugins:  InfoPlugins{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "local", "journald", "none"}},
 		Runtimes: map[string]InfoRuntime{"bryo": {"bryo"}}, DefaultRuntime: "bryo", Swarm: InfoSwarm{"inactive"}, InitBinary: "bryo",
 		SecurityOptions: []string{"name=seccomp,profile=builtin", "name=rootless", "name=cgroupns"},
 		HTTPProxy:       environment("http_proxy"), HTTPSProxy: environment("https_proxy"), NoProxy: environment("no_proxy"),
