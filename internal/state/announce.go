@@ -41,3 +41,20 @@ func (d Dir) announceVolumes(c *Config, action string, done map[string]bool) {
 		})
 	}
 }
+
+// AnnounceNetworks records that a run of a container was connected to the networks that
+// a user made, or is no longer. The default network is the container's own: it says nothing.
+func (d Dir) AnnounceNetworks(c *Config, action string) { d.announceNetworks(c, action, nil) }
+
+// announceNetworks leaves those out that are done.
+func (d Dir) announceNetworks(c *Config, action string, done map[string]bool) {
+	for _, n := range c.Host.Defined() {
+		if done[n.ID] {
+			continue
+		}
+		events.Append(d.root, events.Event{
+			Type: events.Network, Action: action,
+			Actor: events.Actor{ID: n.ID, Attributes: map[string]string{"container": c.ID, "name": n.Name, "type": "bridge"}},
+		})
+	}
+}

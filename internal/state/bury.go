@@ -48,6 +48,7 @@ func (d Dir) BuryLocked(id string) {
 		seconds := int(max(0, raw.Finished.Sub(raw.Started)) / time.Second)
 		d.Announce(config, "die", "execDuration", strconv.Itoa(seconds), "exitCode", strconv.Itoa(raw.ExitCode))
 	}
+	d.announceNetworks(config, "disconnect", end.left)
 	d.announceVolumes(config, "unmount", end.unmounted)
 }
 
@@ -55,12 +56,13 @@ func (d Dir) BuryLocked(id string) {
 // come before the status.
 type ending struct {
 	die       *events.Event
+	left      map[string]bool // networks
 	unmounted map[string]bool // volumes
 }
 
 // told reads the journal for the end of the run that began at start.
 func (d Dir) told(id string, start time.Time) (end ending) {
-	end.unmounted = map[string]bool{}
+	end.left, end.unmounted = map[string]bool{}, map[string]bool{}
 	o := events.Options{Since: start, Until: time.Now(), Mentions: short(id)}
 	_ = events.Read(context.Background(), d.root, o, func(e *events.Event) error {
 		switch {
@@ -68,6 +70,8 @@ func (d Dir) told(id string, start time.Time) (end ending) {
 			end.die = e
 		case e.Type == events.Volume && e.Actor.Attributes["container"] == id && e.Action == "unmount":
 			end.unmounted[e.Actor.ID] = true
+		case e.Type == events.Network && e.Actor.Attributes["container"] == id && e.Action == "disconnect":
+			end.left[e.Actor.ID] = true
 		}
 		return nil
 	})

@@ -21,13 +21,17 @@ func TestEndIsToldOnce(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		c.Host.Mounts = append(c.Host.Mounts, mount.Mount{Type: mount.Volume, Source: name})
 	}
+	for _, name := range []string{"lan", "wan"} {
+		c.Host.Networks = append(c.Host.Networks, Network{Name: name, ID: name})
+	}
+	c.Host.Networks = append(c.Host.Networks, Network{Name: NetworkDefault})
 	if err := d.Create(c); err != nil {
 		t.Fatal(err)
 	}
 	gone := linux.ProcessRef{PID: 1 << 30}
 	told := func() (lines []string) {
 		_ = events.Read(context.Background(), d.root, events.Options{Since: time.Unix(1, 0), Until: time.Now()}, func(e *events.Event) error {
-			if e.Action == "die" || e.Action == "unmount" {
+			if e.Action == "die" || e.Action == "unmount" || e.Action == "disconnect" {
 				lines = append(lines, strings.TrimSpace(fmt.Sprint(e.Action, " ", e.Actor.Attributes["exitCode"])))
 			}
 			return nil
@@ -40,6 +44,7 @@ func TestEndIsToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Announce(c, "die", "exitCode", "7")
+	d.announceNetworks(c, "disconnect", map[string]bool{"wan": true})
 	d.announceVolumes(c, "unmount", map[string]bool{"two": true})
 	if s, err := d.Status(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 || s.Error != "" || s.Finished.Before(s.Started) {
 		t.Errorf("%+v, %v", s, err)
@@ -50,7 +55,7 @@ func TestEndIsToldOnce(t *testing.T) {
 	if s, err := d.RawStatus(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 {
 		t.Errorf("recorded %+v, %v", s, err)
 	}
-	if got, want := told(), []string{"die 3", "die 7", "unmount", "unmount"}; !slices.Equal(got, want) {
+	if got, want := told(), []string{"die 3", "die 7", "disconnect", "unmount", "disconnect", "unmount"}; !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
 }

@@ -19,6 +19,7 @@ func (s *supervisor) announce(action string, pairs ...string) {
 // announceStart and announceEnd record one run of the program.
 func (s *supervisor) announceStart() {
 	s.containers.AnnounceVolumes(s.config, "mount")
+	s.containers.AnnounceNetworks(s.config, "connect")
 	if s.start.Foreground && s.status.Restarts == 0 {
 		s.announce("attach")
 	}
@@ -31,5 +32,6 @@ func (s *supervisor) announceEnd(code int) {
 		s.announce("oom")
 	}
 	s.announce("die", "execDuration", strconv.Itoa(int(ran/time.Second)), "exitCode", strconv.Itoa(code))
+	s.containers.AnnounceNetworks(s.config, "disconnect")
 	s.containers.AnnounceVolumes(s.config, "unmount")
 }
