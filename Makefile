@@ -21,7 +21,8 @@ LDFLAGS := $(STATIC) -X bryo/internal/cli.version=$(VERSION) -X bryo/internal/cl
 GOARCH    := $(shell $(GO) env GOARCH)
 LASTSTAGE := sandbox/laststage/bin/laststage-$(GOARCH)
 IMAGES    := internal/images/program/bin/images-$(GOARCH)
-EMBEDDED  := $(LASTSTAGE) $(IMAGES)
+REST      := internal/supervisor/rest/bin/rest-$(GOARCH)
+EMBEDDED  := $(LASTSTAGE) $(REST) $(IMAGES)
 
 export CGO_ENABLED := 1
 # The go command passes the tags to build, vet and test alike.
@@ -46,14 +47,19 @@ check-static: ## fail unless ./bryo needs no loader and no library
 	    echo 'bryo: not static:' >&2; readelf -lW bryo | grep -A1 INTERP >&2 || true; \
 	    readelf -dW bryo | grep NEEDED >&2 || true; rm -f bryo; exit 1; fi
 
+FREESTANDING = $(CC) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables \
+    -fno-pie -no-pie -fcf-protection=none -Wall -Wextra -Werror -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro -s
+
 # The program that runs last before the container's own: no libc, a few kB,
 # embedded by the sandbox package.
 .PHONY: laststage
 laststage: $(LASTSTAGE)
 $(LASTSTAGE): sandbox/laststage/src/laststage.c
-	$(CC) -Os -static -nostdlib -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables \
-	    -fno-pie -no-pie -fcf-protection=none -Wall -Wextra -Werror \
-	    -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,norelro -s -o $@ $<
+	$(FREESTANDING) -o $@ $<
+
+# What a supervisor is while it rests: as small, and in one segment.
+$(REST): internal/supervisor/rest/src/rest.c
+	$(FREESTANDING) -Wl,-z,noseparate-code -o $@ $<
 
 # The image role: what registries and the image store need, and no start does.
 $(IMAGES): FORCE
@@ -124,7 +130,7 @@ man: build ## write the manual pages to ./man
 
 .PHONY: clean
 clean: ## remove what the build made
-	rm -rf bryo man sandbox/laststage/bin/laststage-* internal/images/program/bin/images-*
+	rm -rf bryo man sandbox/laststage/bin/laststage-* internal/supervisor/rest/bin/rest-* internal/images/program/bin/images-*
 
 .PHONY: help
 help: ## this list

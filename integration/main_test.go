@@ -261,7 +261,7 @@ func (s *stage) command(name, mode, test string) (*exec.Cmd, error) {
 	cmd.Env = append(s.environment(mode), "HOME="+u.HomeDir, "USER="+name, "PATH="+os.Getenv("PATH"), "CI="+os.Getenv("CI"), "BRYO_IT_ALL="+os.Getenv("BRYO_IT_ALL"), "BRYO_IT_KEEP="+os.Getenv("BRYO_IT_KEEP"),
 		"LANG=C.UTF-8")
 	// How long, how many: what the user of the tests asked for.
-	for _, name := range []string{"BRYO_ATTACK_SECONDS", "BRYO_NET_LOAD", "BRYO_KILL_POINTS"} {
+	for _, name := range []string{"BRYO_ATTACK_SECONDS", "BRYO_NET_LOAD", "BRYO_KILL_POINTS", "BRYO_REST"} {
 		if value := os.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}

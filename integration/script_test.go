@@ -79,6 +79,8 @@ func setup(env *testscript.Env) error {
 		"BUSYBOX=" + os.Getenv(envRegistry) + "/busybox",
 		"MODE=" + os.Getenv(envMode),
 		"NET_LOAD=" + os.Getenv("BRYO_NET_LOAD"),
+		// "50ms": supervisors rest whenever they can, in every script.
+		"BRYO_REST=" + os.Getenv("BRYO_REST"),
 		"KILL_POINTS=" + os.Getenv("BRYO_KILL_POINTS"),
 		// Of each race: 120 decide nothing by chance, CI has no time for that.
 		"ATTACK_SECONDS=" + cmp.Or(os.Getenv("BRYO_ATTACK_SECONDS"), "3"),

@@ -81,6 +81,16 @@ type Datagrams interface {
 	Datagrams(fd int, to []netip.Addr, port uint16) (stop func(), err error)
 }
 
+// A Parker is an Attachment that another image of this process can go on with: the
+// default network's. Where nothing is on its way, Park stops it and gives its device, for
+// Default.Adopt; packets wait there. Unpark lets it go on.
+type Parker interface {
+	Park() (fd int, idle bool)
+	Unpark()
+	// Packets counts what the container has sent.
+	Packets() uint64
+}
+
 // New returns the driver of a network mode: "none", "host", "default" or ""
 // (the same), "bypass". Networks that users define have their own driver in bridge.
 func New(mode string) (Driver, error) {
@@ -107,6 +117,9 @@ func (None) Attach(_ context.Context, ns *os.File, _ Config) (Attachment, error)
 	}
 	return newStill(), nil
 }
+
+// Adopt is Attach for a namespace that an earlier image of this process attached.
+func (None) Adopt() Attachment { return newStill() }
 
 // Host is the driver of containers that have no namespace of their own.
 type Host struct{}
@@ -158,18 +171,31 @@ func DefaultSubnets() ([]netip.Prefix, []netip.Addr) { return defaultAddresses, 
 
 // Attach makes the device and starts the stack in this process.
 func (Default) Attach(_ context.Context, ns *os.File, cfg Config) (Attachment, error) {
-	s, err := stack.Open(stack.Config{
+	s, err := stack.Open(cfg.stack(), func(fn func() error) error { return OnNamespace(int(ns.Fd()), fn) })
+	if err != nil {
+		return nil, fmt.Errorf("attach default network: %w", err)
+	}
+	return attached{s}, nil
+}
+
+// Adopt serves the device that an earlier image of this process parked. It owns fd.
+func (Default) Adopt(fd int, cfg Config) (Attachment, error) {
+	s, err := stack.Serve(cfg.stack(), fd)
+	if err != nil {
+		return nil, fmt.Errorf("attach default network: %w", err)
+	}
+	return attached{s}, nil
+}
+
+func (cfg *Config) stack() stack.Config {
+	return stack.Config{
 		Device:     cmp.Or(cfg.Device, "eth0"),
 		MTU:        cfg.MTU,
 		Addresses:  defaultAddresses,
 		Gateways:   defaultGateways,
 		Policy:     stack.Policy{HostLoopback: cfg.HostLoopback, Metadata: cfg.Metadata},
 		ResolvConf: cfg.ResolvConf,
-	}, func(fn func() error) error { return OnNamespace(int(ns.Fd()), fn) })
-	if err != nil {
-		return nil, fmt.Errorf("attach default network: %w", err)
 	}
-	return attached{s}, nil
 }
 
 // Redirect is the default network of hosts without a TUN device: outbound TCP and
@@ -197,3 +223,6 @@ type attached struct{ *stack.Stack }
 func (attached) Addresses() []netip.Prefix { return defaultAddresses }
 func (attached) Gateways() []netip.Addr    { return defaultGateways }
 func (attached) DNS() []netip.Addr         { return defaultGateways }
+
+// Packets counts what the container has sent.
+func (a attached) Packets() uint64 { return a.Counts().Packets }

@@ -95,6 +95,7 @@ type Container struct {
 type Process struct {
 	container *libcontainer.Container
 	process   *libcontainer.Process
+	again     *os.Process // instead of process: see Again
 	init      bool
 	// Console is the master side of the terminal, nil without one.
 	Console *os.File
@@ -467,6 +468,9 @@ func rlimits(list []specs.POSIXRlimit) []configs.Rlimit {
 
 // PID of the process, in the supervisor's pid namespace.
 func (s *Process) PID() int {
+	if s.again != nil {
+		return s.again.Pid
+	}
 	pid, err := s.process.Pid()
 	if err != nil {
 		return 0
@@ -476,6 +480,9 @@ func (s *Process) PID() int {
 
 // Wait returns the exit status of the process.
 func (s *Process) Wait() (syscall.WaitStatus, error) {
+	if s.again != nil {
+		return s.waitAgain()
+	}
 	state, err := s.process.Wait()
 	var exit interface{ Sys() any }
 	if state != nil {
@@ -490,7 +497,12 @@ func (s *Process) Wait() (syscall.WaitStatus, error) {
 }
 
 // Signal sends a signal to the process.
-func (s *Process) Signal(sig syscall.Signal) error { return s.process.Signal(sig) }
+func (s *Process) Signal(sig syscall.Signal) error {
+	if s.again != nil {
+		return s.again.Signal(sig)
+	}
+	return s.process.Signal(sig)
+}
 
 // Resize sets the size of the terminal.
 func (s *Process) Resize(size Size) error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"bryo/internal/state"
 	"bryo/internal/supervisor"
@@ -53,7 +54,7 @@ func (e *Engine) Foreground(config *state.Config, o ForegroundOptions) (int, err
 // executed. Its supervisor is a session of its own and outlives this process.
 func (e *Engine) Background(config *state.Config) error {
 	s := &session{}
-	start := supervisor.Start{Root: e.Root, ID: config.ID}
+	start := supervisor.Start{Root: e.Root, ID: config.ID, Rest: restAfter()}
 	if err := e.spawn(config, start, nil, s); err != nil {
 		return err
 	}
@@ -68,6 +69,13 @@ func (e *Engine) Background(config *state.Config) error {
 	}
 	warn(m.Started)
 	return nil
+}
+
+// restAfter is how long the supervisor is to be idle before it rests, if the environment
+// says so ("200ms", "-1s" for never): for tests, and for who wants to look at it.
+func restAfter() time.Duration {
+	d, _ := time.ParseDuration(os.Getenv("BRYO_REST"))
+	return d
 }
 
 // Prepare lets the twin of this process, if it has one, get its id maps while the

@@ -15,6 +15,7 @@ import (
 	"runtime"
 
 	"bryo/internal/images/program"
+	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/sandbox/userns"
 )
@@ -258,7 +259,7 @@ func Call(h Host, op string, args, result any) error {
 // program that it carries.
 func start(h Host, op string, files []*os.File) (*exec.Cmd, error) {
 	c := userns.Command{
-		Role: Role, Env: h.Env, Files: files, Mapping: h.Mapping,
+		Role: Role, Env: append(trace.Environ(), h.Env...), Files: files, Mapping: h.Mapping,
 		Stdin: h.Stdin, Stdout: h.Stdout, Stderr: os.Stderr, DieWithParent: true,
 	}
 	switch op {
@@ -281,6 +282,7 @@ func start(h Host, op string, files []*os.File) (*exec.Cmd, error) {
 	}
 	defer binary.Close()
 	c.Program = binary
+	trace.Mark("image role copied")
 	return userns.Start(c)
 }
 

@@ -181,6 +181,12 @@ func (f *file) flush() {
 	f.write()
 }
 
+func (f *file) idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.batch) == 0 && f.losses.pending == 0 && f.losses.retry == nil && !f.compressor.running
+}
+
 func (f *file) dropped() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -127,6 +127,41 @@ func (w *Writer) Dropped() int64 {
 	return n
 }
 
+// Unfinished is a line without its end, of each stream, that a Writer holds.
+type Unfinished [2]struct {
+	Rest    []byte    `json:",omitempty"`
+	Partial time.Time `json:",omitzero"`
+}
+
+// Idle: nothing is under way, so that a Writer which is opened anew and told what is
+// unfinished goes on as this one would. Only logs in files are ever idle.
+func (w *Writer) Idle() (u Unfinished, idle bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.queue != nil {
+		return u, false
+	}
+	for _, s := range w.sinks {
+		f, inFiles := s.(*file)
+		if !inFiles || !f.idle() {
+			return u, false
+		}
+	}
+	for i, s := range w.streams {
+		u[i].Rest, u[i].Partial = bytes.Clone(s.rest), s.partial
+	}
+	return u, true
+}
+
+// GoOn makes the lines whole that another Writer has begun.
+func (w *Writer) GoOn(u Unfinished) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, s := range w.streams {
+		s.rest, s.partial = u[i].Rest, u[i].Partial
+	}
+}
+
 // Close writes what is left, unfinished lines too, and frees all. What is
 // written after it is ignored.
 func (w *Writer) Close() error {

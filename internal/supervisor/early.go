@@ -52,6 +52,16 @@ func awaitMaps() *maps {
 	return m
 }
 
+// pastMaps are those of a process that has them: a namespace is made when it is wanted.
+func pastMaps() *maps {
+	m := &maps{written: make(chan struct{}), made: make(chan struct{})}
+	m.unwanted.Store(true)
+	m.taken.Store(true)
+	close(m.written)
+	close(m.made)
+	return m
+}
+
 func (m *maps) wait() error {
 	<-m.written
 	return m.err

@@ -41,6 +41,7 @@ func (c *session) execute(e Exec, files []*os.File) error {
 	}
 	c.exec, c.terminal = run, e.Terminal
 	c.announce("exec_start: "+words, "execID", run.id)
+	c.execs.Add(1)
 	_ = c.control.Send(Message{Started: &Started{PID: run.process.PID()}})
 	go func() {
 		code := run.wait()
@@ -48,6 +49,8 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		c.told.Store(true)
 		_ = c.control.Send(Message{Exited: &Exited{Code: code}})
 		run.leave()
+		run.stdio.heardOut() // by who was left behind
+		c.execs.Add(-1)
 	}()
 	return nil
 }

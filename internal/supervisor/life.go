@@ -8,13 +8,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/linux"
 	"bryo/internal/state"
+	"bryo/internal/supervisor/rest"
 	"bryo/internal/trace"
 	"bryo/network/port"
 	"bryo/rootfs/etc"
@@ -65,6 +65,14 @@ type supervisor struct {
 	stopAsked   atomic.Bool // by `stop`, for the journal
 	waiters     *waiters
 	halt        chan struct{} // closed when stopped is set
+
+	// What must be quiet for it to rest, see rest.go.
+	gate    gate
+	door    *os.File      // where clients come in
+	signals *rest.Signals // nil in one that never rests
+	clients atomic.Int32  // the command that started it is one
+	execs   atomic.Int32  // processes that exec started, and who holds their outputs
+	backoff backoff
 }
 
 func newSupervisor(control *Control, start Start) *supervisor {
@@ -95,8 +103,18 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 		}
 		debug.SetGCPercent(100)
 	}()
+	s.clients.Add(1)
 	go s.followStarter()
 	go s.passSignals(signals)
+	if s.signals != nil {
+		go s.passNoted()
+		go s.seekRest(swept)
+	}
+	return s.liveOn(swept)
+}
+
+// liveOn is the rest of the life of a container whose program runs.
+func (s *supervisor) liveOn(swept <-chan struct{}) int {
 	code := s.runToTheEnd()
 	s.finish(code)
 	trace.Mark("end recorded")
@@ -270,7 +288,7 @@ func (s *supervisor) run(first *client, size *Size, config sandbox.Config) error
 	trace.Mark("spec ready")
 	stdio, err := openStdio(ioPlan{
 		tty: s.config.Process.Tty, size: size, stdin: s.config.Process.Stdin, log: s.outputs.log,
-		keep: !s.start.Foreground || s.detached.Load(),
+		keep: !s.start.Foreground || s.detached.Load(), gate: &s.gate,
 	}, first, &s.outputs)
 	if err != nil {
 		stdio.discard()
@@ -313,7 +331,6 @@ func (s *supervisor) run(first *client, size *Size, config sandbox.Config) error
 // runToTheEnd waits for the program, and starts it again as long as the restart
 // policy says so. It returns the last exit code.
 func (s *supervisor) runToTheEnd() int {
-	backoff := newBackoff()
 	for {
 		code := s.waitProgram()
 		trace.Mark("program ended")
@@ -326,7 +343,7 @@ func (s *supervisor) runToTheEnd() int {
 		})
 		s.waiters.restarting(code)
 		s.partFromStarter(code)
-		if !s.pauseBefore(backoff.next(time.Since(s.status.Started))) {
+		if !s.pauseBefore(s.backoff.next(time.Since(s.status.Started))) {
 			return code
 		}
 		err := s.tree.mountFresh()
@@ -358,20 +375,23 @@ func (s *supervisor) partFromStarter(code int) {
 // waitProgram serves the main thread's work until the program has ended and all
 // its output is passed on.
 func (s *supervisor) waitProgram() int {
-	ended := make(chan syscall.WaitStatus, 1)
+	ended := make(chan struct{})
 	box, stdio := s.sandbox, s.stdio
 	go func() {
-		status, err := box.Wait()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "bryo:", err)
-		}
-		ended <- status
+		// Not yet waited for: its exit status must not be in the hands of a thread
+		// when the supervisor rests.
+		_ = linux.AwaitEnd(box.PID())
+		close(ended)
 	}()
 	for {
 		select {
 		case work := <-s.main:
 			work()
-		case status := <-ended:
+		case <-ended:
+			status, err := box.Wait()
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "bryo:", err)
+			}
 			code := exitCode(status)
 			if sig := s.killedBy.Load(); sig != 0 && status.Signaled() {
 				code = 128 + int(sig)

@@ -9,6 +9,8 @@
 package supervisor
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/state"
@@ -67,6 +69,9 @@ type Start struct {
 	Output Attach `json:"output,omitzero"`
 	// Cgroup is how the container gets a control group of its own.
 	Cgroup cgroup.Way `json:"cgroup,omitzero"`
+	// Rest is how long nothing may have happened before the supervisor rests; 0: the
+	// default, negative: it never does.
+	Rest time.Duration `json:"rest,omitempty"`
 }
 
 // Attach joins a client's files to the container: descriptor 0, if it is there,

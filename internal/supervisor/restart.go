@@ -16,8 +16,6 @@ const (
 	goodRun    = 10 * time.Second
 )
 
-func newBackoff() *backoff { return &backoff{} }
-
 func (b *backoff) next(ran time.Duration) time.Duration {
 	switch {
 	case b.delay == 0 || ran >= goodRun:

@@ -28,34 +28,53 @@ func (s *supervisor) serve() error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return err
 	}
-	listener := os.NewFile(uintptr(fd), "control listener")
-	go func() {
-		for {
-			control, err := accept(listener)
-			if err != nil {
-				return
-			}
-			go s.converse(control)
-		}
-	}()
+	s.serveOn(os.NewFile(uintptr(fd), "control listener"))
 	return nil
 }
 
-func accept(listener *os.File) (*Control, error) {
+func (s *supervisor) serveOn(listener *os.File) {
+	s.door = listener
+	go func() {
+		for {
+			control, err := s.accept(listener)
+			switch {
+			case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ECONNABORTED):
+				continue
+			case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+				time.Sleep(10 * time.Millisecond)
+				continue
+			}
+			if err != nil {
+				return
+			}
+			go func() {
+				defer s.clients.Add(-1)
+				s.converse(control)
+			}()
+		}
+	}()
+}
+
+// accept counts the client that it takes.
+func (s *supervisor) accept(listener *os.File) (*Control, error) {
+	awaitInput(listener)
+	s.gate.enter()
+	defer s.gate.leave()
 	raw, err := listener.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
 	var fd int
 	var acceptErr error
-	err = raw.Read(func(l uintptr) bool {
-		fd, _, acceptErr = unix.Accept4(int(l), unix.SOCK_CLOEXEC)
-		return !errors.Is(acceptErr, unix.EAGAIN)
-	})
+	err = raw.Control(func(l uintptr) { fd, _, acceptErr = unix.Accept4(int(l), unix.SOCK_CLOEXEC) })
 	if err = errors.Join(err, acceptErr); err != nil {
 		return nil, err
 	}
-	return NewControl(fd)
+	control, err := NewControl(fd)
+	if err == nil {
+		s.clients.Add(1)
+	}
+	return control, err
 }
 
 // converse serves one client until it hangs up.
@@ -279,12 +298,33 @@ func (s *supervisor) signal(sig syscall.Signal) {
 
 func (s *supervisor) passSignals(c chan os.Signal) {
 	for sig := range c {
-		// Not by the user: at a shutdown everything is told to end, and what the
-		// restart policy wants is started again after it.
-		s.mu.Lock()
-		s.endRestarts()
-		s.mu.Unlock()
-		s.signal(sig.(syscall.Signal))
+		s.passSignal(sig.(syscall.Signal))
+	}
+}
+
+// passSignal: not by the user. At a shutdown everything is told to end, and what the
+// restart policy wants is started again after it.
+func (s *supervisor) passSignal(sig syscall.Signal) {
+	s.mu.Lock()
+	s.endRestarts()
+	s.mu.Unlock()
+	s.signal(sig)
+}
+
+// passNoted does the same for a supervisor that may rest.
+func (s *supervisor) passNoted() {
+	for {
+		awaitInput(s.signals.File())
+		s.gate.enter()
+		var one [1]byte
+		n, err := s.signals.File().Read(one[:])
+		if n == 1 {
+			s.passSignal(syscall.Signal(one[0]))
+		}
+		s.gate.leave()
+		if err != nil {
+			return
+		}
 	}
 }
 
@@ -311,6 +351,7 @@ func (s *supervisor) endRestarts() {
 // followStarter serves the command that started us. A foreground container ends
 // with it, unless it said that it detaches.
 func (s *supervisor) followStarter() {
+	defer s.clients.Add(-1) // supervise has counted it
 	session := &session{supervisor: s, control: s.control}
 	for {
 		m, files, err := s.control.Receive()

@@ -31,13 +31,17 @@ type stdio struct {
 	input  *os.File   // our end of stdin, nil when it was handed over
 	pumps  []*pump
 	feeds  []func(console *os.File)
+	gate   *gate
+	fed    atomic.Int32 // clients whose input is being passed on
 }
 
 // pump passes on what the process writes to one descriptor.
 type pump struct {
-	from *os.File
-	busy atomic.Bool   // has read something and not passed it on yet
-	done chan struct{} // closed at the end of from, or when nobody listens
+	from   *os.File
+	stream string
+	gate   *gate
+	busy   atomic.Bool   // has read something and not passed it on yet
+	done   chan struct{} // closed at the end of from, or when nobody listens
 }
 
 // client is who is attached: files of its own, any of them nil.
@@ -144,12 +148,13 @@ type ioPlan struct {
 	// process holds no file of the client.
 	relay bool
 	mute  bool // nobody ever reads: exec -d
+	gate  *gate
 }
 
 // openStdio prepares the descriptors. c is the first client, which may have no
 // files at all.
 func openStdio(p ioPlan, c *client, out *outputs) (*stdio, error) {
-	s := &stdio{}
+	s := &stdio{gate: p.gate}
 	if p.tty {
 		s.console = &sandbox.Size{}
 		if p.size != nil {
@@ -248,11 +253,11 @@ func (s *stdio) discard() {
 }
 
 func (s *stdio) pump(out *outputs, stream string, from *os.File) {
-	p := &pump{from: from, done: make(chan struct{})}
+	p := &pump{from: from, stream: stream, gate: s.gate, done: make(chan struct{})}
 	s.pumps = append(s.pumps, p)
 	go func() {
 		defer close(p.done)
-		for p.pass(out, stream) {
+		for p.pass(out) {
 		}
 	}()
 }
@@ -262,14 +267,16 @@ func (s *stdio) pump(out *outputs, stream string, from *os.File) {
 var pumped = sync.Pool{New: func() any { return new([32 << 10]byte) }} // a pipe holds 64 kB: two reads empty it
 
 // pass waits for output and passes on what there is; false: there will be no more.
-func (p *pump) pass(out *outputs, stream string) bool {
+func (p *pump) pass(out *outputs) bool {
 	awaitInput(p.from)
+	p.gate.enter()
+	defer p.gate.leave()
 	buffer := pumped.Get().(*[32 << 10]byte)
 	defer pumped.Put(buffer)
 	n, err := p.from.Read(buffer[:])
 	if n > 0 {
 		p.busy.Store(true)
-		heard := out.write(stream, buffer[:n])
+		heard := out.write(p.stream, buffer[:n])
 		p.busy.Store(false)
 		if !heard {
 			p.from.Close() // nobody is left: the program learns it by EPIPE
@@ -298,7 +305,9 @@ func (s *stdio) feedInput(from *os.File, once bool) {
 	if s.input == nil || from == nil {
 		return
 	}
+	s.fed.Add(1)
 	go func() {
+		defer s.fed.Add(-1)
 		_, _ = io.Copy(s.input, from)
 		if once && s.console == nil {
 			s.input.Close()
@@ -320,6 +329,13 @@ func (s *stdio) drain() {
 	}
 	if s.input != nil && s.console == nil {
 		s.input.Close()
+	}
+}
+
+// heardOut waits until nobody can write to the process's outputs any more.
+func (s *stdio) heardOut() {
+	for _, p := range s.pumps {
+		<-p.done
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"bryo/internal/hostinfo"
 	"bryo/internal/state"
+	"bryo/internal/supervisor/rest"
 	"bryo/internal/trace"
 	"bryo/sandbox"
 	"bryo/sandbox/userns"
@@ -27,6 +28,9 @@ func Main() int {
 	// (PR_SET_PDEATHSIG counts threads): all are started by the main thread,
 	// which lives longest.
 	runtime.LockOSThread()
+	if plan, err := rest.Woken(); plan != nil || err != nil {
+		return wake(plan, err)
+	}
 	debug.SetGCPercent(-1) // until the program runs, see settle
 	trace.Start("supervisor", userns.Began())
 	control, err := NewControl(userns.FirstFile)
@@ -34,7 +38,7 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 		return 125
 	}
-	mapped, signals := awaitMaps(), catchSignals()
+	mapped := awaitMaps()
 	go func() { // until the orders and the id maps are here
 		sandbox.Warm()
 		hostinfo.ProcMasked()
@@ -45,6 +49,7 @@ func Main() int {
 	}
 	s := newSupervisor(control, *m.Start)
 	s.mapped = mapped
+	catching := s.beginSignals()
 	if userns.IsTwin() {
 		err = s.beginEarly(files)
 	} else if len(files) > 0 {
@@ -53,11 +58,12 @@ func Main() int {
 	if err == nil {
 		err = s.mapped.wait()
 	}
-	if err != nil {
+	caught := <-catching
+	if err = cmp.Or(err, caught.err); err != nil {
 		return fail(control, err)
 	}
 	trace.Mark("root of the user namespace")
-	return s.supervise(signals)
+	return s.supervise(caught.signals)
 }
 
 // takeStdio gives a forked supervisor the descriptors that an executed one finds:
@@ -106,13 +112,45 @@ func failure(err error) *Failed {
 	return failed
 }
 
+// caught is what catchSignals returned.
+type caught struct {
+	signals chan os.Signal
+	err     error
+}
+
+// beginSignals catches them beside what comes next where os/signal does it, which takes
+// its time.
+func (s *supervisor) beginSignals() <-chan caught {
+	done := make(chan caught, 1)
+	catch := func() {
+		signals, err := s.catchSignals()
+		done <- caught{signals, err}
+	}
+	if s.start.Foreground {
+		go catch()
+	} else {
+		catch()
+	}
+	return done
+}
+
 // catchSignals: a supervisor that is told to end ends its container first.
-func catchSignals() chan os.Signal {
+func (s *supervisor) catchSignals() (chan os.Signal, error) {
 	c := make(chan os.Signal, 8)
+	if !s.start.Foreground {
+		catchJobSignals()
+		var err error
+		s.signals, err = rest.CatchSignals()
+		return c, err
+	}
 	signal.Notify(c, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	catchJobSignals()
+	return c, nil
+}
+
+func catchJobSignals() {
 	// Caught, not ignored: an ignored signal would stay so in the container.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE, unix.SIGTTOU, unix.SIGTTIN)
-	return c
 }
 
 func (s *supervisor) dir() string { return s.containers.Path(s.start.ID) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,9 @@ type serving struct {
 	listeners []*net.TCPListener
 	stops     []func() // of datagrams
 	work      sync.WaitGroup
+
+	live  atomic.Int32 // connections that were accepted and have not ended
+	begun atomic.Uint64
 
 	mu     sync.Mutex
 	relays map[*relay]bool
@@ -86,6 +90,10 @@ func (now *serving) begin(l *listener, t Target) error {
 	if err := now.openWay(t); err != nil {
 		return err
 	}
+	return now.listen(l)
+}
+
+func (now *serving) listen(l *listener) error {
 	listener, err := duplicate(l.fd)
 	if err != nil {
 		return err
@@ -146,7 +154,12 @@ func (now *serving) accept(l *net.TCPListener, port uint16) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		go now.connect(client, port)
+		now.live.Add(1) // before this goroutine can end, see Park
+		now.begun.Add(1)
+		go func() {
+			defer now.live.Add(-1)
+			now.connect(client, port)
+		}()
 	}
 }
 

@@ -68,6 +68,9 @@ type Stack struct {
 
 	sweep timer
 
+	packets uint64        // from the container
+	parked  chan struct{} // closed by Unpark
+
 	once sync.Once
 	done chan struct{}
 	err  error
@@ -209,13 +212,14 @@ func (s *Stack) release() {
 type Counts struct {
 	Connections, Dialing, Flows, Echoes, Queries int
 	Buffered                                     int // bytes
+	Packets                                      uint64
 }
 
 // Counts asks the loop what it holds.
 func (s *Stack) Counts() Counts {
 	answer := make(chan Counts, 1)
 	s.do(func() {
-		answer <- Counts{len(s.conns), s.dialing.size, s.flows.size(), s.echoes.size(), s.dns.size(), s.chunks.used * chunkLen}
+		answer <- Counts{len(s.conns), s.dialing.size, s.flows.size(), s.echoes.size(), s.dns.size(), s.chunks.used * chunkLen, s.packets}
 	})
 	select {
 	case c := <-answer:
@@ -240,6 +244,7 @@ func (in *inbound) ready(uint32) {
 		n, err := s.dev.read(s.in[:])
 		switch err {
 		case nil:
+			s.packets++
 			if n > vnetLen {
 				s.packet(s.in[vnetLen:n])
 			}

@@ -5,13 +5,15 @@ import (
 	"io"
 )
 
-// belt reads a stream ahead in a goroutine of its own and hands its bytes on in
-// chunks, so that receiving, inflating, hashing and unpacking run side by side.
+// belt reads a stream ahead in a goroutine of its own, shows the bytes to another,
+// and hands them on in chunks, so that receiving, inflating, hashing and unpacking
+// run side by side.
 type belt struct {
+	read  chan chunk // read, not seen yet
 	full  chan chunk
 	empty chan []byte
 	stop  chan struct{}
-	done  chan struct{} // closed when the goroutine has ended
+	done  chan struct{} // closed when both goroutines have ended
 	now   chunk
 	at    int
 }
@@ -30,22 +32,24 @@ const (
 var errStopped = errors.New("stopped")
 
 // newBelt starts reading source. see is called with each chunk before it is
-// handed on, in the belt's goroutine. Call close when the reader is no longer
+// handed on, in a goroutine of the belt's. Call close when the reader is no longer
 // needed.
 func newBelt(source io.Reader, see func([]byte)) *belt {
 	b := &belt{
-		full: make(chan chunk, beltChunks), empty: make(chan []byte, beltChunks),
+		read: make(chan chunk, beltChunks), full: make(chan chunk, beltChunks), empty: make(chan []byte, beltChunks),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	for range beltChunks {
 		b.empty <- nil // made when first used: a small layer needs one
 	}
-	go b.run(source, see)
+	go b.fill(source)
+	go b.show(see)
 	return b
 }
 
-func (b *belt) run(source io.Reader, see func([]byte)) {
-	defer close(b.done)
+// fill closes read when it is done, whatever the reason.
+func (b *belt) fill(source io.Reader) {
+	defer close(b.read)
 	for {
 		var buffer []byte
 		select {
@@ -57,15 +61,19 @@ func (b *belt) run(source io.Reader, see func([]byte)) {
 			buffer = make([]byte, beltChunkSize)
 		}
 		n, err := fillSome(source, buffer[:beltChunkSize])
-		see(buffer[:n])
-		select {
-		case b.full <- chunk{buffer[:n], err}:
-		case <-b.stop:
-			return
-		}
+		b.read <- chunk{buffer[:n], err} // has room for all there are
 		if err != nil {
 			return
 		}
+	}
+}
+
+// show ends after fill.
+func (b *belt) show(see func([]byte)) {
+	defer close(b.done)
+	for c := range b.read {
+		see(c.data)
+		b.full <- c // likewise
 	}
 }
 

@@ -325,7 +325,9 @@ __attribute__((constructor)) static void bryo_enter_userns(int argc, char **argv
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	bryo_began = now.tv_sec * 1000000000ll + now.tv_nsec;
 	calm_runtime();
-	if (env)
+	if (getenv("_BRYO_REST")) /* as in enter; this process has been there */
+		prctl(PR_SET_NAME, "bryo", 0, 0, 0);
+	else if (env)
 		enter(atoi(env));
 	else if (argv && envp && forkable(argc, argv, envp))
 		fork_twin(argc, argv, envp);

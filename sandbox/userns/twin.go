@@ -94,6 +94,16 @@ func IsTwin() bool { return C.bryo_is_twin != 0 }
 // roles of this user share, not the user's.
 func SharedKeyring() bool { return C.bryo_keyring != 0 }
 
+// Again is Ready for a process that has entered its namespaces as an earlier image of
+// itself; shared is what SharedKeyring was there.
+func Again(shared bool) {
+	forget()
+	C.bryo_keyring = 0
+	if shared {
+		C.bryo_keyring = 1
+	}
+}
+
 // Began is when this process was executed, in nanoseconds of CLOCK_MONOTONIC; a
 // twin has the time of its command.
 func Began() int64 { return int64(C.bryo_began) }

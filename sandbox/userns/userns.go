@@ -130,7 +130,7 @@ func command(c Command, socket *os.File) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"bryo", c.Role}
 	cmd.Dir = c.Dir
-	cmd.Env = append([]string{envRole + "=" + c.Role}, c.Env...)
+	cmd.Env = append([]string{RoleEnv(c.Role)}, c.Env...)
 	if !c.Host {
 		cmd.Env = append(cmd.Env, envSocket+"="+strconv.Itoa(socketFD))
 	}
@@ -257,12 +257,20 @@ func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 // that the user started.
 func Role() string { return os.Getenv(envRole) }
 
-// Ready waits until the parent wrote the id maps; from then on this process is
-// root of its user namespace. It clears our variables from the environment.
-func Ready() error {
+// forget clears our variables from the environment.
+func forget() {
 	os.Unsetenv(envSocket)
 	os.Unsetenv(envRole)
 	os.Unsetenv(envJoin)
+}
+
+// RoleEnv is the entry of the environment that gives a process a role.
+func RoleEnv(role string) string { return envRole + "=" + role }
+
+// Ready waits until the parent wrote the id maps; from then on this process is
+// root of its user namespace. It clears our variables from the environment.
+func Ready() error {
+	forget()
 	f := os.NewFile(socketFD, "userns")
 	defer f.Close()
 	var b [1]byte

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bryo/internal/images"
+	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/reference"
 	"bryo/rootfs/registry"
@@ -53,11 +54,13 @@ func (r *role) pullOne(ctx context.Context, a images.PullArgs) (*images.PullResu
 		return nil, err
 	}
 	defer remote.Close()
+	trace.Mark("manifest and configuration read")
 	before, _ := image.Resolve(r.request.Root, ref.String(), a.Platform)
 	record, err := r.store.Import(ctx, remote, store.ImportOptions{Names: []string{ref.String()}, Index: remote.Index(), Progress: stages(view)})
 	if err != nil {
 		return nil, err
 	}
+	trace.Mark("image imported")
 	updated := before == nil || before.ID != record.ID
 	view.Finished(ref, remote.RepoDigest(), updated)
 	return &images.PullResult{Record: record, Updated: updated}, nil

@@ -16,6 +16,7 @@ import (
 	"bryo/internal/images"
 	"bryo/internal/images/serving"
 	"bryo/internal/state"
+	"bryo/internal/trace"
 	"bryo/rootfs/image"
 	"bryo/rootfs/mount"
 	"bryo/rootfs/registry"
@@ -77,6 +78,7 @@ func dispatch(ctx context.Context, r *role) (any, error) {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
 	defer r.store.Close()
+	trace.Mark("store open")
 	return operation(ctx, r)
 }
 

@@ -78,32 +78,34 @@ func (u *unpacker) owner(header *tar.Header) (uid, gid int, err error) {
 
 // attributes sets owner, extended attributes and mode of an open file, in this
 // order: a change of owner clears setuid bits and capabilities.
-func (u *unpacker) attributes(fd int, e *entry) error {
-	if err := unix.Fchown(fd, e.uid, e.gid); err != nil {
-		return fmt.Errorf("owner %d:%d: %w", e.uid, e.gid, err)
+func (o *Options) attributes(fd int, header *tar.Header, uid, gid int) error {
+	if err := unix.Fchown(fd, uid, gid); err != nil {
+		return fmt.Errorf("owner %d:%d: %w", uid, gid, err)
 	}
-	if err := u.xattrs(fd, e.Header); err != nil {
-		return err
+	for name, value := range xattr.In(header.PAXRecords) {
+		if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil && !o.tolerable(err) {
+			return fmt.Errorf("extended attribute %.80q: %w", name, err)
+		}
 	}
-	return unix.Fchmod(fd, uint32(e.Mode)&0o7777)
+	return unix.Fchmod(fd, uint32(header.Mode)&0o7777)
 }
 
 // attributesOfNew is attributes for a file that was just made with the entry's
 // permissions. What is right already is not set again: that would be a transaction
 // of the file system, a look costs a tenth of one. The look finds what a umask, an
 // ACL or a set-group-id directory made of the file.
-func (u *unpacker) attributesOfNew(fd int, e *entry) error {
-	mode := uint32(e.Mode) & 0o7777
-	if mode&^0o777 != 0 || countXattrs(e.Header) > 0 {
-		return u.attributes(fd, e)
+func (o *Options) attributesOfNew(fd int, header *tar.Header, uid, gid int) error {
+	mode := uint32(header.Mode) & 0o7777
+	if mode&^0o777 != 0 || countXattrs(header) > 0 {
+		return o.attributes(fd, header, uid, gid)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	if st.Uid != uint32(e.uid) || st.Gid != uint32(e.gid) {
-		if err := unix.Fchown(fd, e.uid, e.gid); err != nil {
-			return fmt.Errorf("owner %d:%d: %w", e.uid, e.gid, err)
+	if st.Uid != uint32(uid) || st.Gid != uint32(gid) {
+		if err := unix.Fchown(fd, uid, gid); err != nil {
+			return fmt.Errorf("owner %d:%d: %w", uid, gid, err)
 		}
 	}
 	if st.Mode&0o7777 != mode {
@@ -112,19 +114,11 @@ func (u *unpacker) attributesOfNew(fd int, e *entry) error {
 	return nil
 }
 
-// xattrs sets the extended attributes of an open file.
-func (u *unpacker) xattrs(fd int, header *tar.Header) error {
-	count := countXattrs(header)
-	if count == 0 {
-		return nil
-	}
-	if err := u.meter.attributes(count); err != nil {
-		return err
-	}
-	for name, value := range xattr.In(header.PAXRecords) {
-		if err := unix.Fsetxattr(fd, name, []byte(value), 0); err != nil && !u.tolerable(err) {
-			return fmt.Errorf("extended attribute %.80q: %w", name, err)
-		}
+// countXattrs holds an entry's extended attributes against the limits, before the
+// filler sets them.
+func (u *unpacker) countXattrs(header *tar.Header) error {
+	if count := countXattrs(header); count > 0 {
+		return u.countAttributes(count)
 	}
 	return nil
 }
@@ -140,8 +134,8 @@ func countXattrs(header *tar.Header) (count int) {
 
 // tolerable: a file system without extended attributes, or a user namespace
 // that may not set this one, loses the attribute and keeps the file.
-func (u *unpacker) tolerable(err error) bool {
-	return err == unix.ENOTSUP || err == unix.EPERM || (u.SingleUID && err == unix.EINVAL)
+func (o *Options) tolerable(err error) bool {
+	return err == unix.ENOTSUP || err == unix.EPERM || (o.SingleUID && err == unix.EINVAL)
 }
 
 // timespecs are access and modification time; archives seldom have the first.

@@ -71,11 +71,17 @@ func (u *unpacker) dress(fd int, base string, e *entry) error {
 		return err
 	}
 	defer unix.Close(dir)
-	return u.attributes(dir, e)
+	if err := u.countXattrs(e.Header); err != nil {
+		return err
+	}
+	return u.attributes(dir, e.Header, e.uid, e.gid)
 }
 
 func (u *unpacker) placeFile(e *entry) error {
 	if err := u.spend(e.Size); err != nil {
+		return err
+	}
+	if err := u.countXattrs(e.Header); err != nil {
 		return err
 	}
 	parent, err := u.root.dir(e.dir)
@@ -90,46 +96,29 @@ func (u *unpacker) placeFile(e *entry) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	if err := u.tape.payload(e.Header, func() error { return u.fill(fd, e.Size) }); err != nil {
-		return err
+	err = u.tape.payload(e.Header, func() error { return u.fill(fd, e) })
+	end := job{fd: fd, then: made, header: e.Header, uid: e.uid, gid: e.gid}
+	if err != nil {
+		end.then = dropped
 	}
-	if err := u.attributesOfNew(fd, e); err != nil {
-		return err
+	if failed := u.filler.add(end, 0); err == nil {
+		err = failed
 	}
-	writeSoon(fd, e.Size)
-	return setTimes(fd, e.Header)
+	return err
 }
 
-// writeSoon lets the disk begin with a large file while the next ones come: the
-// sync at the end of an import then finds little left to do. Only a hint, so
-// errors (file systems without it) count for nothing.
-func writeSoon(fd int, size int64) {
-	if size >= writeSoonFrom {
-		_ = unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+// fill reads the entry's contents for the filler. They pass through here once, in
+// buffers that are reused for the whole layer.
+func (u *unpacker) fill(fd int, e *entry) error {
+	if err := u.filler.begin(e.Size); err != nil {
+		return err
 	}
-}
-
-// writeSoonFrom: smaller files are many calls for few bytes.
-const writeSoonFrom = 64 << 10
-
-// fill copies the entry's contents. write(2) directly: the contents pass
-// through here once, in buffers that are reused for the whole layer.
-func (u *unpacker) fill(fd int, size int64) error {
-	left := size
-	for left > 0 {
-		n, err := u.archive.Read(u.buffer)
-		for chunk := u.buffer[:n]; len(chunk) > 0; {
-			written, err := unix.Write(fd, chunk)
-			if err == unix.EINTR {
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("write: %w", err)
-			}
-			chunk = chunk[written:]
-		}
+	for left := e.Size; left > 0; {
+		n, err := u.archive.Read(u.filler.space())
 		left -= int64(n)
+		if err := u.filler.add(job{fd: fd, then: more, header: e.Header}, n); err != nil {
+			return err
+		}
 		if err := u.ratio(u.tape.read); err != nil {
 			return err
 		}
@@ -210,15 +199,15 @@ func (u *unpacker) dressLink(parent int, e *entry) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return unix.Fchownat(parent, e.base, e.uid, e.gid, unix.AT_SYMLINK_NOFOLLOW)
 	}
+	if err := u.countXattrs(e.Header); err != nil {
+		return err
+	}
 	fd, err := unix.Openat(parent, e.base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	if err := u.attributes(fd, e); err != nil {
-		return err
-	}
-	return setTimes(fd, e.Header)
+	// By the filler, which may not have come to the file itself yet.
+	return u.filler.add(job{fd: fd, then: changed, header: e.Header, uid: e.uid, gid: e.gid}, 0)
 }
 
 // sameName tells whether both names are the same file already: replacing one by

@@ -87,7 +87,7 @@ func (m *meter) ratio(written int64) error {
 	return nil
 }
 
-func (m *meter) attributes(n int) error {
+func (m *meter) countAttributes(n int) error {
 	m.xattrs += int64(n)
 	if n > m.FileXattrs || m.xattrs > m.Xattrs {
 		return fmt.Errorf("more than %d extended attributes in one entry or %d in one layer: %w", m.FileXattrs, m.Xattrs, ErrLimit)

@@ -22,6 +22,9 @@ type note struct {
 	Payload []byte `json:"payload"`
 }
 
+// copyBuffer is the size of the reads of large files.
+const copyBuffer = 256 << 10
+
 // Replay writes the layer's archive again, the same bytes that Unpack read,
 // from its directory and the notes (plain JSON lines). Files are opened inside
 // dir only, without following a symlink at the end, and must be regular: the

@@ -79,14 +79,14 @@ func (t *tape) payload(header *tar.Header, copy func() error) error {
 
 // skip reads over the contents of an entry that is not kept as a file. It has
 // none in any real archive.
-func (t *tape) skip(header *tar.Header, archive *tar.Reader, m *meter, buffer []byte) error {
+func (t *tape) skip(header *tar.Header, archive *tar.Reader, m *meter) error {
 	if header.Size > maxSegment {
 		return fmt.Errorf("%d bytes in an entry that is no file: %w", header.Size, ErrLimit)
 	}
 	if err := m.spend(header.Size); err != nil {
 		return err
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{archive}, buffer)
+	_, err := io.Copy(io.Discard, struct{ io.Reader }{archive})
 	return err
 }
 

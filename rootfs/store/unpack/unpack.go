@@ -66,16 +66,17 @@ func Unpack(ctx context.Context, stream io.Reader, dir string, options Options) 
 		owners: NewOwners(options.UIDs, options.GIDs), replayable: true,
 	}
 	top.made = u.meter.entry
-	u.buffer = make([]byte, copyBuffer)
 	u.archive = tar.NewReader(u.tape)
-	if err := u.run(ctx); err != nil {
+	u.filler = newFiller(&u.Options)
+	err = u.run(ctx)
+	if failed := u.filler.close(); failed != nil {
+		err = failed // whatever Unpack made of it
+	}
+	if err != nil {
 		return nil, err
 	}
 	return u.result(), nil
 }
-
-// copyBuffer is the size of the writes of large files.
-const copyBuffer = 256 << 10
 
 type unpacker struct {
 	Options
@@ -87,7 +88,7 @@ type unpacker struct {
 	owners     *Owners
 	rootMode   *os.FileMode
 	replayable bool
-	buffer     []byte
+	filler     *filler
 }
 
 func (u *unpacker) run(ctx context.Context) error {
@@ -124,7 +125,7 @@ func (u *unpacker) entry(header *tar.Header) error {
 		return err
 	}
 	if header.Typeflag == tar.TypeXGlobalHeader {
-		return u.tape.skip(header, u.archive, &u.meter, u.buffer)
+		return u.tape.skip(header, u.archive, &u.meter)
 	}
 	dir, base, err := split(header.Name)
 	if err != nil {
@@ -152,7 +153,7 @@ func (u *unpacker) place(e *entry) error {
 		return u.placeRoot(e)
 	}
 	if strings.HasPrefix(e.base, whiteoutPrefix) {
-		if err := u.tape.skip(e.Header, u.archive, &u.meter, u.buffer); err != nil {
+		if err := u.tape.skip(e.Header, u.archive, &u.meter); err != nil {
 			return err
 		}
 		return u.whiteout(e)
