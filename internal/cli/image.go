@@ -49,7 +49,8 @@ func rmiCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			args := images.RemoveArgs{References: c.Args().Slice(), Force: c.Bool("force"), NoPrune: c.Bool("no-prune")}
+			good, bad := imageNames(c.Args().Slice())
+			args := images.RemoveArgs{References: good, Force: c.Bool("force"), NoPrune: c.Bool("no-prune")}
 			for _, text := range c.StringSlice("platform") {
 				platform, err := image.CanonicalPlatform(text)
 				if err != nil {
@@ -57,10 +58,13 @@ func rmiCommand() *cli.Command {
 				}
 				args.Platforms = append(args.Platforms, platform)
 			}
-			result, err := e.RemoveImages(args)
-			if err != nil {
-				return err
+			result := &images.RemoveResult{}
+			if len(good) > 0 {
+				if result, err = e.RemoveImages(args); err != nil {
+					return err
+				}
 			}
+			result.Errors = append(bad, result.Errors...)
 			for _, line := range result.Lines {
 				fmt.Fprintln(stdout(c), line)
 			}
@@ -74,6 +78,19 @@ func rmiCommand() *cli.Command {
 			return several(result.Errors)
 		},
 	}
+}
+
+// imageNames parts what can name an image from what cannot, which is nobody's absence.
+func imageNames(words []string) (good []string, bad []images.Failure) {
+	for _, word := range words {
+		_, err := reference.ParseName(word)
+		if errors.Is(err, reference.ErrFormat) && !strings.HasPrefix(word, "sha256:") {
+			bad = append(bad, images.Failure{Message: fmt.Sprintf("%v: %q", err, word)})
+			continue
+		}
+		good = append(good, word)
+	}
+	return good, bad
 }
 
 func isPresent(f images.Failure) bool { return f.Kind != images.KindNotFound }

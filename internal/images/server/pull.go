@@ -43,8 +43,11 @@ func pull(ctx context.Context, r *role) (any, error) {
 
 func (r *role) pullOne(ctx context.Context, a images.PullArgs) (*images.PullResult, error) {
 	ref, err := reference.Parse(a.Reference)
+	if err == reference.ErrFormat {
+		return nil, fmt.Errorf("%w: %q", err, a.Reference)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("invalid reference format: %q: %w", a.Reference, err)
+		return nil, err // it names what is wrong
 	}
 	view := progress.New(progress.Options{Out: os.Stdout, Terminal: os.Stderr, Quiet: a.Quiet})
 	defer view.Close()
