@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
 
 	"bryo/sandbox/kernelfs"
 	"bryo/sandbox/laststage"
@@ -22,9 +23,17 @@ func IsInit() bool {
 // supervisor has made ready what it needs: the Go runtime is up by then.
 func Init() {
 	if os.Getenv("_LIBCONTAINER_INITTYPE") == "standard" {
+		dieWithSupervisor()
 		begin()
 	}
 	libcontainer.Init()
+}
+
+// dieWithSupervisor holds from here on, and not from the last stage on: in between the
+// first process waits at a fifo that nobody else opens, with the stdio of the command,
+// whose reader would wait with it. Before, the end of libcontainer's pipes ends it.
+func dieWithSupervisor() {
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 }
 
 // begin waits for the supervisor and does what is done before libcontainer's init.

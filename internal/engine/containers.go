@@ -566,13 +566,21 @@ func (e *Engine) exists(id string) bool {
 	return err == nil
 }
 
+// delete removes a container whose lock the caller has. Whoever is killed here leaves
+// the rest to the next sweep.
 func (e *Engine) delete(c *Container, o RemoveOptions) error {
-	args := images.ContainerRemoveArgs{ID: c.ID, Name: c.Name, Volumes: o.Volumes}
-	if err := e.call(images.OpContainerRemove, args, nil); err != nil {
+	containers := e.containers()
+	if err := containers.Mounted(c.ID); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	if _, err := containers.WithdrawLocked(c.ID, c.Name); err != nil {
 		return err
 	}
-	e.Announce(c, "destroy")
-	return nil
+	if o.Volumes {
+		_ = containers.TakeVolumes(c.ID) // on a full disk they stay, for volume prune
+	}
+	containers.AnnounceEnd(c.Config)
+	return e.call(images.OpContainerRemove, images.ContainerRemoveArgs{ID: c.ID, Name: c.Name}, nil)
 }
 
 // Rename gives a container another name.

@@ -190,7 +190,11 @@ func supervisorEnv() []string { return append(trace.Environ(), "PATH="+os.Getenv
 
 // discard removes a --rm container that never had a supervisor.
 func (e *Engine) discard(config *state.Config) {
-	if config.Host.Remove {
-		_ = e.containers().Delete(config.ID, config.Name)
+	if !config.Host.Remove {
+		return
+	}
+	if _, err := e.containers().Withdraw(config.ID, config.Name); err == nil {
+		e.containers().AnnounceEnd(config)
+		_ = e.containers().DeleteWithVolumes(config)
 	}
 }

@@ -154,11 +154,8 @@ type (
 		Reclaimed int64
 	}
 
-	ContainerRemoveArgs struct {
-		ID, Name string
-		Volumes  bool
-	}
-	VolumeRemoveArgs struct {
+	ContainerRemoveArgs struct{ ID, Name string }
+	VolumeRemoveArgs    struct {
 		Names []string
 		Force bool
 	}

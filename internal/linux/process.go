@@ -123,11 +123,21 @@ func HandlesSignal(pid int, sig unix.Signal) bool {
 	return false
 }
 
-// SignalNamespace signals every process of the pid namespace that pid is the
-// first of. The processes are found in /proc by their namespace; one that is
-// born meanwhile is found in the next round.
-func SignalNamespace(pid int, sig unix.Signal) error {
-	namespace, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid")
+// pidNamespace names the pid namespace of a living process, and of no other one that
+// has its pid since.
+func (r ProcessRef) pidNamespace() (string, error) {
+	name, err := os.Readlink("/proc/" + strconv.Itoa(r.PID) + "/ns/pid")
+	if err == nil && !r.Alive() { // looked at after the reading
+		err = unix.ESRCH
+	}
+	return name, err
+}
+
+// SignalNamespace signals every process of the pid namespace that first is in. The
+// processes are found in /proc by their namespace; one that is born meanwhile is found
+// in the next round.
+func SignalNamespace(first ProcessRef, sig unix.Signal) error {
+	namespace, err := first.pidNamespace()
 	if err != nil {
 		return err
 	}
@@ -141,13 +151,10 @@ func SignalNamespace(pid int, sig unix.Signal) error {
 		}
 		for _, e := range entries {
 			n, err := strconv.Atoi(e.Name())
-			if err != nil || done[n] {
+			if err != nil || done[n] || !inNamespace(n, namespace) {
 				continue
 			}
-			if own, err := os.Readlink("/proc/" + e.Name() + "/ns/pid"); err != nil || own != namespace {
-				continue
-			}
-			if err := unix.Kill(n, sig); err != nil && err != unix.ESRCH {
+			if err := signalIn(namespace, n, sig); err != nil {
 				return err
 			}
 			done[n] = true
@@ -156,6 +163,28 @@ func SignalNamespace(pid int, sig unix.Signal) error {
 		if fresh == 0 {
 			return nil
 		}
+	}
+	return nil
+}
+
+func inNamespace(pid int, namespace string) bool {
+	own, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid")
+	return err == nil && own == namespace
+}
+
+// signalIn signals a process if it is in a pid namespace.
+func signalIn(namespace string, pid int, sig unix.Signal) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil // gone
+	}
+	defer unix.Close(fd)
+	// Looked at after the open: the descriptor cannot move to another process.
+	if !inNamespace(pid, namespace) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil && err != unix.ESRCH {
+		return os.NewSyscallError("pidfd_send_signal", err)
 	}
 	return nil
 }

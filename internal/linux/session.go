@@ -10,9 +10,9 @@ import (
 )
 
 // KillSession kills the processes of a session that live in the same pid
-// namespace as peer: nobody outside of it is ever meant.
-func KillSession(leader, peer int) error {
-	namespace, err := os.Readlink("/proc/" + strconv.Itoa(peer) + "/ns/pid")
+// namespace as first: nobody outside of it is ever meant.
+func KillSession(leader int, first ProcessRef) error {
+	namespace, err := first.pidNamespace()
 	if err != nil {
 		return err
 	}
@@ -30,8 +30,7 @@ func KillSession(leader, peer int) error {
 			continue
 		}
 		// Looked at after the open: the descriptor cannot move to another process.
-		own, err := os.Readlink("/proc/" + e.Name() + "/ns/pid")
-		if err == nil && own == namespace && sessionOf(pid) == leader {
+		if inNamespace(pid, namespace) && sessionOf(pid) == leader {
 			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 		}
 		unix.Close(fd)

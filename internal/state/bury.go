@@ -44,6 +44,9 @@ func (d Dir) BuryLocked(id string) {
 	if d.WriteStatus(id, raw) != nil || !ran {
 		return
 	}
+	if end.known && !end.started {
+		d.Announce(config, "start")
+	}
 	if end.die == nil {
 		seconds := int(max(0, raw.Finished.Sub(raw.Started)) / time.Second)
 		d.Announce(config, "die", "execDuration", strconv.Itoa(seconds), "exitCode", strconv.Itoa(raw.ExitCode))
@@ -55,17 +58,23 @@ func (d Dir) BuryLocked(id string) {
 // ending is what a supervisor had written of a run's end when it was killed: events
 // come before the status.
 type ending struct {
+	known     bool // the journal goes back to before the run
+	started   bool
 	die       *events.Event
 	left      map[string]bool // networks
 	unmounted map[string]bool // volumes
 }
 
-// told reads the journal for the end of the run that began at start.
+// told reads the journal for the run that began at start.
 func (d Dir) told(id string, start time.Time) (end ending) {
 	end.left, end.unmounted = map[string]bool{}, map[string]bool{}
-	o := events.Options{Since: start, Until: time.Now(), Mentions: short(id)}
+	o := events.Options{Since: time.Unix(1, 0), Until: time.Now(), Mentions: short(id)}
 	_ = events.Read(context.Background(), d.root, o, func(e *events.Event) error {
 		switch {
+		case e.At().Before(start):
+			end.known = true
+		case e.Type == events.Container && e.Actor.ID == id && e.Action == "start":
+			end.started = true
 		case e.Type == events.Container && e.Actor.ID == id && e.Action == "die":
 			end.die = e
 		case e.Type == events.Volume && e.Actor.Attributes["container"] == id && e.Action == "unmount":
@@ -76,16 +85,6 @@ func (d Dir) told(id string, start time.Time) (end ending) {
 		return nil
 	})
 	return end
-}
-
-// toldDestroyed: the journal has the end of the container.
-func (d Dir) toldDestroyed(c *Config) (told bool) {
-	o := events.Options{Since: time.Unix(1, 0), Until: time.Now(), Mentions: short(c.ID)}
-	_ = events.Read(context.Background(), d.root, o, func(e *events.Event) error {
-		told = told || e.Type == events.Container && e.Actor.ID == c.ID && e.Action == "destroy"
-		return nil
-	})
-	return told
 }
 
 // orphaned: recorded as alive, and neither supervisor nor program is.

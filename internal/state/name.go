@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,29 +94,51 @@ func (d Dir) saveNames(c *Config, name, renaming string) error {
 }
 
 // Release frees the name of a container, if it still is its.
-func (d Dir) Release(name, id string) {
-	link := filepath.Join(d.names(), name)
-	if holder, err := os.Readlink(link); err == nil && holder == id {
-		os.Remove(link)
+func (d Dir) Release(name, id string) { d.release([]string{name}, id) }
+
+// release frees names under a lock of all names: two who look and then remove would
+// take the name from a third, who has it since.
+func (d Dir) release(names []string, id string) {
+	unlock := d.lockNames()
+	defer unlock()
+	for _, name := range names {
+		link := filepath.Join(d.names(), name)
+		if holder, err := os.Readlink(link); err == nil && holder == id {
+			os.Remove(link)
+		}
 	}
 }
 
-// releaseNames frees the name of a container that is removed, and a second one
-// that a cut rename left.
-func (d Dir) releaseNames(id, name string) {
-	if c, err := d.Load(id); name == "" || err == nil && c.Renaming != "" {
-		d.releaseAll(id)
-		return
+// namesTime is how long the lock of the names is waited for: it is held for a few
+// system calls, or by somebody who was stopped there.
+const namesTime = time.Second
+
+func (d Dir) lockNames() (unlock func()) {
+	fd, err := unix.Open(d.names(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return func() {}
 	}
-	d.Release(name, id)
+	for end := time.Now().Add(namesTime); unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	return func() { unix.Close(fd) }
 }
 
-// releaseAll frees the names of a container whose config cannot say them.
-func (d Dir) releaseAll(id string) {
+// namesOf are the names of a container that is removed: its own, a second one that a
+// cut rename left, and all that point to it where its config cannot say.
+func (d Dir) namesOf(id, name string) (list []string) {
+	c, err := d.Load(id)
+	if err != nil {
+		c, err = loadConfig(d.withdrawn(id), id)
+	}
+	if name != "" && (err != nil || c.Renaming == "") {
+		return []string{name}
+	}
 	names, _ := d.Names()
 	for name, holder := range names {
 		if holder == id {
-			d.Release(name, id)
+			list = append(list, name)
 		}
 	}
+	return list
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,16 +133,42 @@ func TestAbandoned(t *testing.T) {
 func TestDestroyIsToldOnce(t *testing.T) {
 	for name, leave := range map[string]func(d Dir, c *Config){
 		"before the withdrawal": func(Dir, *Config) {},
-		"withdrawn":             func(d Dir, c *Config) { _, _ = d.withdraw(c.ID, c.Name) },
+		"withdrawn":             func(d Dir, c *Config) { _, _ = d.WithdrawLocked(c.ID, c.Name) },
 		"told": func(d Dir, c *Config) {
-			_, _ = d.withdraw(c.ID, c.Name)
+			_, _ = d.WithdrawLocked(c.ID, c.Name)
 			d.Announce(c, "destroy")
+		},
+		"between the names": func(d Dir, c *Config) {
+			_, _ = d.WithdrawLocked(c.ID, c.Name)
+			_ = os.Symlink(c.ID, filepath.Join(d.names(), c.Name))
+		},
+		"half deleted": func(d Dir, c *Config) {
+			_, _ = d.WithdrawLocked(c.ID, c.Name)
+			d.Announce(c, "destroy")
+			os.Remove(filepath.Join(d.withdrawn(c.ID), "config.json"))
+		},
+		// The removal of an ordinary container has no marker beforehand.
+		"rm, withdrawn": func(d Dir, c *Config) {
+			os.Remove(d.ephemeral(c.ID))
+			_, _ = d.WithdrawLocked(c.ID, c.Name)
+		},
+		"rm, told": func(d Dir, c *Config) {
+			os.Remove(d.ephemeral(c.ID))
+			_, _ = d.WithdrawLocked(c.ID, c.Name)
+			d.AnnounceEnd(c)
+		},
+		"rm, half deleted": func(d Dir, c *Config) {
+			os.Remove(d.ephemeral(c.ID))
+			_, _ = d.WithdrawLocked(c.ID, c.Name)
+			d.AnnounceEnd(c)
+			os.Remove(filepath.Join(d.withdrawn(c.ID), "config.json"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, c := Open(t.TempDir()), config("web")
 			c.Host.Remove, c.Creator = true, gone
 			create(t, d, c)
+			d.Announce(c, "create")
 			leave(d, c)
 			d.Sweep()
 			d.Sweep()
@@ -151,7 +178,50 @@ func TestDestroyIsToldOnce(t *testing.T) {
 			if marks, _ := os.ReadDir(d.ephemeral("")); len(marks) > 0 {
 				t.Errorf("left: %v", marks)
 			}
+			if names, _ := d.Names(); len(names) > 0 {
+				t.Errorf("names: %v", names)
+			}
 		})
+	}
+}
+
+// TestNeverAnnounced: a container whose maker was killed before it said so goes
+// without a word too.
+func TestNeverAnnounced(t *testing.T) {
+	d, c := Open(t.TempDir()), config("web")
+	c.Host.Remove, c.Creator, c.Created = true, gone, time.Now()
+	create(t, d, c)
+	d.Sweep()
+	if n := destroyed(t, d, c); n != 0 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// TestReleaseTakesNoStranger: of many who free the name of a container that is gone
+// none takes it from the one who has it since.
+func TestReleaseTakesNoStranger(t *testing.T) {
+	d, dead := Open(t.TempDir()), NewID()
+	if err := os.MkdirAll(d.names(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		_ = os.Symlink(dead, filepath.Join(d.names(), "web"))
+		var takers sync.WaitGroup
+		won := make(chan string, 8)
+		for range cap(won) {
+			takers.Go(func() {
+				if c := config("web"); d.Create(c) == nil {
+					won <- c.ID
+				}
+			})
+		}
+		takers.Wait()
+		if len(won) != 1 {
+			t.Fatalf("%d have the name", len(won))
+		}
+		if err := d.Delete(<-won, "web"); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -168,7 +238,7 @@ func TestSweepLeavesTheWithdrawing(t *testing.T) {
 	}
 	d.Sweep()
 	if n := destroyed(t, d, c); n != 0 {
-		t.Errorf("the sweep told it")
+		t.Error("the sweep told it")
 	}
 	if err := d.Delete(c.ID, c.Name); err != nil {
 		t.Fatal(err)

@@ -146,7 +146,7 @@ func (s *supervisor) probe(m *monitor) state.HealthProbe {
 	case probe.ExitCode = <-ended:
 		probe.Output = output.String()
 	case <-timeout.C:
-		_ = linux.KillSession(run.process.PID(), s.pid())
+		_ = linux.KillSession(run.process.PID(), s.first())
 		<-ended
 		probe.ExitCode = -1
 		probe.Output = fmt.Sprintf("Health check exceeded timeout (%s)", m.check.Timeout)

@@ -219,6 +219,14 @@ func (s *supervisor) pid() int {
 	return s.sandbox.PID()
 }
 
+// first is the container's first process, for those who look up its pid: that may be
+// another's by then.
+func (s *supervisor) first() linux.ProcessRef {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Init
+}
+
 func (c *session) deliver(sig syscall.Signal) error {
 	if c.exec != nil {
 		return c.exec.process.Signal(sig)
@@ -286,11 +294,11 @@ func (s *supervisor) signal(sig syscall.Signal) {
 		}
 	}
 	if sig == unix.SIGTSTP && !s.config.Host.Init && !linux.HandlesSignal(box.PID(), sig) {
-		_ = linux.SignalNamespace(box.PID(), unix.SIGSTOP) // Ctrl-Z: the kernel spares PID 1
+		_ = linux.SignalNamespace(s.first(), unix.SIGSTOP) // Ctrl-Z: the kernel spares PID 1
 		return
 	}
 	if sig == unix.SIGCONT {
-		_ = linux.SignalNamespace(box.PID(), sig)
+		_ = linux.SignalNamespace(s.first(), sig)
 		return
 	}
 	_ = s.send(box, sig)
@@ -517,7 +525,7 @@ func (s *supervisor) freeze(stop bool) error {
 	if !stop {
 		sig, next, event = unix.SIGCONT, state.Running, "unpause"
 	}
-	if err := linux.SignalNamespace(box.PID(), sig); err != nil {
+	if err := linux.SignalNamespace(s.first(), sig); err != nil {
 		return fmt.Errorf("signal all processes: %w", err)
 	}
 	s.change(func(st *state.Status) { st.Phase = next })

@@ -6,7 +6,6 @@ import (
 	"bryo/internal/images"
 	"bryo/internal/images/serving"
 	"bryo/internal/state"
-	"bryo/rootfs/volume"
 )
 
 // removeContainer deletes a stopped container: its files may belong to ids that
@@ -21,15 +20,5 @@ func removeContainer(_ context.Context, r *images.Request) (any, error) {
 		containers.Sweep()
 		return nil, nil
 	}
-	var anonymous []string
-	if config, err := containers.Load(a.ID); err == nil && (a.Volumes || config.Host.Remove) {
-		anonymous = config.Volumes()
-	}
-	if err := containers.Delete(a.ID, a.Name); err != nil {
-		return nil, err
-	}
-	if len(anonymous) == 0 {
-		return nil, nil
-	}
-	return nil, volume.NewStore(r.Root).RemoveAnonymous(anonymous, containers.VolumeUsers)
+	return nil, containers.DeleteWithdrawn(a.ID, a.Name)
 }
