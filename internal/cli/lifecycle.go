@@ -32,6 +32,7 @@ func createCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			e.Sync(config)
 			_, err = fmt.Fprintln(stdout(c), config.ID)
 			return err
 		},

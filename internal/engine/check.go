@@ -36,8 +36,8 @@ type CheckOptions struct {
 
 // Check compares what the data root says with what is true: states of containers,
 // names, processes, mounts, files, volumes, networks, on request layers. Without Repair it
-// changes nothing but what every start sweeps too: --rm containers whose makers were
-// killed. With it, only what cannot be data of the user.
+// changes nothing but what every start or change of a volume sweeps too: what a kill or a
+// power loss left half made or half removed. With it, only what cannot be data of the user.
 func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
 	if _, err := os.Stat(e.Root); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -45,9 +45,12 @@ func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	if len(e.containers().Abandoned()) > 0 {
+	if len(e.containers().Abandoned()) > 0 || len(e.containers().Lost()) > 0 {
 		// What cannot be swept is found below.
 		_ = e.call(images.OpContainerRemove, images.ContainerRemoveArgs{}, nil)
+	}
+	if left, err := volume.NewStore(e.Root).Trash(); err == nil && len(left) > 0 {
+		_ = e.call(images.OpVolumeRemove, images.VolumeRemoveArgs{}, nil)
 	}
 	var found []Finding
 	for _, look := range []func() ([]Finding, error){
@@ -97,6 +100,18 @@ const youngTime = time.Minute
 func (e *Engine) checkContainer(id string) (found []Finding) {
 	dir := e.containers().Path(id)
 	config, err := e.containers().Load(id)
+	if err != nil && state.IsID(id) && e.restorable(id) {
+		return []Finding{{
+			Object: "container " + id[:12], What: damage(err), Cure: "take the copy of its config",
+			repair: func() error { return e.containers().Restore(id) },
+		}}
+	}
+	if err != nil && e.containers().NeverMade(id) {
+		return []Finding{{
+			Object: "container " + id[:12], What: "config.json is empty: lost with the power", Cure: "remove it",
+			repair: func() error { return e.removeDirectory(id) },
+		}}
+	}
 	if errors.Is(err, state.ErrNotFound) || !state.IsID(id) {
 		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < youngTime && state.IsID(id) {
 			return nil
@@ -115,7 +130,7 @@ func (e *Engine) checkContainer(id string) (found []Finding) {
 		return []Finding{{
 			Object: object, What: err.Error(), Cure: "record it as exited",
 			repair: func() error {
-				return e.containers().WriteStatus(id, &state.Status{Phase: state.Exited, ExitCode: killedCode, Error: "state was lost"})
+				return e.containers().ReplaceStatus(id, &state.Status{Phase: state.Exited, ExitCode: killedCode, Error: "state was lost"})
 			},
 		}}
 	}
@@ -126,6 +141,19 @@ func (e *Engine) checkContainer(id string) (found []Finding) {
 		Object: object, What: "recorded as " + raw.Phase + ", its supervisor is gone, its first process is left",
 		Cure: "end what is left, record it as exited", repair: func() error { return e.bury(id) },
 	}}
+}
+
+func (e *Engine) restorable(id string) bool {
+	_, err := e.containers().Copy(id)
+	return err == nil
+}
+
+// damage says what is the matter with a config.
+func damage(err error) string {
+	if errors.Is(err, state.ErrNotFound) {
+		return "its config.json is missing or empty"
+	}
+	return err.Error()
 }
 
 // bury ends what a killed supervisor left and records the end.

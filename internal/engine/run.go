@@ -86,6 +86,10 @@ func (e *Engine) Create(ctx context.Context, r RunRequest) (*state.Config, error
 	return config, nil
 }
 
+// Sync puts a container that is not started on disk; any other one's supervisor does
+// it when the program runs.
+func (e *Engine) Sync(config *state.Config) { e.containers().Sync(config.ID) }
+
 func reserveCIDFile(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, os.ErrExist) {

@@ -87,7 +87,7 @@ func (d Dir) Rename(c *Config, name string) error {
 func (d Dir) saveNames(c *Config, name, renaming string) error {
 	old := c.Name
 	c.Name, c.Renaming = name, renaming
-	if err := writeJSON(filepath.Join(d.Path(c.ID), "config.json"), c); err != nil {
+	if err := d.saveConfig(c); err != nil {
 		return fmt.Errorf("rename container %s: %w", old, err)
 	}
 	return nil

@@ -161,6 +161,7 @@ func (d Dir) makerGone(id string) bool {
 
 // Sweep deletes the abandoned containers. It runs inside a user namespace.
 func (d Dir) Sweep() {
+	d.sweepLost()
 	for _, id := range d.Abandoned() {
 		if c, err := d.Load(id); err == nil {
 			d.sweep(c)

@@ -105,7 +105,7 @@ func (d Dir) Create(c *Config) (err error) {
 
 // Save replaces the config of a container, for `update`.
 func (d Dir) Save(c *Config) error {
-	if err := writeJSON(filepath.Join(d.Path(c.ID), "config.json"), c); err != nil {
+	if err := d.saveConfig(c); err != nil {
 		return fmt.Errorf("update container %s: %w", c.Name, err)
 	}
 	return nil
@@ -115,15 +115,19 @@ func (d Dir) Save(c *Config) error {
 func (d Dir) Load(id string) (*Config, error) { return loadConfig(d.Path(id), id) }
 
 func loadConfig(dir, id string) (*Config, error) {
+	return readConfig(filepath.Join(dir, "config.json"), id)
+}
+
+func readConfig(path, id string) (*Config, error) {
 	var c Config
-	if err := readJSON(filepath.Join(dir, "config.json"), &c); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
+	if err := readJSON(path, &c); err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*emptyError)) {
 			return nil, fmt.Errorf("%w: %s", ErrNotFound, id)
 		}
 		return nil, fmt.Errorf("read container %s: %w", short(id), err)
 	}
 	if c.ID != id {
-		return nil, fmt.Errorf("read container %s: config.json is of container %q", short(id), c.ID)
+		return nil, fmt.Errorf("read container %s: %s is of container %q", short(id), filepath.Base(path), c.ID)
 	}
 	return &c, nil
 }
@@ -345,6 +349,9 @@ func (d Dir) RawStatus(id string) (*Status, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if empty := (*emptyError)(nil); errors.As(err, &empty) {
+		return lostStatus(empty.written.UTC()), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
 	}
@@ -383,6 +390,9 @@ func readJSON(path string, v any) error {
 	}
 	if !info.Mode().IsRegular() || info.Size() > limit {
 		return fmt.Errorf("%s: not a state file", filepath.Base(path))
+	}
+	if info.Size() == 0 {
+		return &emptyError{filepath.Base(path), info.ModTime()}
 	}
 	if err := json.NewDecoder(f).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)

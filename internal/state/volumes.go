@@ -1,6 +1,10 @@
 package state
 
-import "bryo/rootfs/mount"
+import (
+	"slices"
+
+	"bryo/rootfs/mount"
+)
 
 // Volumes names the volumes that the container mounts.
 func (c *Config) Volumes() (names []string) {
@@ -12,9 +16,23 @@ func (c *Config) Volumes() (names []string) {
 	return names
 }
 
-// VolumeUsers lists the containers, running or not, that mount a volume. One
-// whose config cannot be read counts: nothing it may need is removed.
+// VolumeUsers lists the containers, running or not, that mount a volume. One of which
+// nobody can tell counts: nothing it may need is removed unasked.
 func (d Dir) VolumeUsers(name string) (users []string, err error) {
+	return d.volumeUsers(name, func(string) bool { return true })
+}
+
+// VolumeUsersKnown is that for who names the volume to be removed: a container that
+// cannot be read counts only if it may be running. No other one's damage shall keep a user
+// from his own volumes.
+func (d Dir) VolumeUsersKnown(name string) (users []string, err error) {
+	return d.volumeUsers(name, func(id string) bool {
+		s, err := d.RawStatus(id)
+		return err != nil || s != nil && (s.Supervisor.Alive() || s.Init.Alive())
+	})
+}
+
+func (d Dir) volumeUsers(name string, counts func(id string) bool) (users []string, err error) {
 	ids, err := d.IDs()
 	if err != nil {
 		return nil, err
@@ -22,14 +40,10 @@ func (d Dir) VolumeUsers(name string) (users []string, err error) {
 	for _, id := range ids {
 		c, err := d.Load(id)
 		if err != nil {
-			users = append(users, id)
-			continue
+			c, err = d.Copy(id)
 		}
-		for _, v := range c.Volumes() {
-			if v == name {
-				users = append(users, id)
-				break
-			}
+		if err != nil && counts(id) || err == nil && slices.Contains(c.Volumes(), name) {
+			users = append(users, id)
 		}
 	}
 	return users, nil

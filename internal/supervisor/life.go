@@ -95,6 +95,9 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID(), Warning: s.wires.warning}})
 	swept := make(chan struct{})
 	go func() {
+		if !s.config.Host.Remove {
+			s.containers.Sync(s.start.ID)
+		}
 		s.containers.Sweep()
 		close(swept)
 		if !s.start.Foreground {

@@ -72,6 +72,9 @@ func (s *Store) make(v *Volume, durable bool) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	if held, err := lockFolder(tmp); err == nil { // until it has its place: it has a maker
+		defer held.Close()
+	}
 	data := filepath.Join(tmp, "_data")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err

@@ -79,43 +79,64 @@ func discard(trash string) error {
 	return err
 }
 
-// abandoned: a volume is made in milliseconds; one that is still on its way in
-// after this time has lost its maker.
-const abandoned = 10 * time.Minute
+// youngTime is how long a maker may take to lock the folder that he has made.
+const youngTime = 2 * time.Second
 
-// Trash lists what removals and creations that were killed left, for a check.
+// Trash lists what removals and creations that were killed left.
 func (s *Store) Trash() (names []string, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	for _, entry := range entries {
-		info, infoErr := entry.Info()
-		if strings.HasPrefix(entry.Name(), removedPrefix) ||
-			strings.HasPrefix(entry.Name(), newPrefix) && infoErr == nil && time.Since(info.ModTime()) > abandoned {
-			names = append(names, entry.Name())
+		path := filepath.Join(s.dir, entry.Name())
+		switch {
+		case strings.HasPrefix(entry.Name(), removedPrefix):
+			// The remover has the volume's lock, until it is deleted itself.
+			if lock, err := os.Open(filepath.Join(path, "lock")); err == nil && !free(lock) {
+				continue
+			}
+		case strings.HasPrefix(entry.Name(), newPrefix):
+			info, err := entry.Info()
+			if err != nil || time.Since(info.ModTime()) < youngTime {
+				continue
+			}
+			if lock, err := os.Open(path); err != nil || !free(lock) {
+				continue
+			}
+		default:
+			continue
 		}
+		names = append(names, entry.Name())
 	}
 	return names, err
 }
 
+// lockFolder keeps a folder from being trash.
+func lockFolder(path string) (*os.File, error) {
+	folder, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		folder.Close()
+		return nil, os.NewSyscallError("flock", err)
+	}
+	return folder, nil
+}
+
+// free says whether nobody has the lock of a file, and closes it.
+func free(lock *os.File) bool {
+	defer lock.Close()
+	return unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
+}
+
 // Sweep deletes what removed volumes and killed processes left.
 func (s *Store) Sweep() error {
-	entries, err := os.ReadDir(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	names, err := s.Trash()
 	errs := []error{err}
-	for _, entry := range entries {
-		path := filepath.Join(s.dir, entry.Name())
-		switch {
-		case strings.HasPrefix(entry.Name(), removedPrefix):
-			errs = append(errs, discard(path))
-		case strings.HasPrefix(entry.Name(), newPrefix):
-			if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > abandoned {
-				errs = append(errs, discard(path))
-			}
-		}
+	for _, name := range names {
+		errs = append(errs, discard(filepath.Join(s.dir, name)))
 	}
 	return errors.Join(errs...)
 }

@@ -22,7 +22,7 @@ func removeVolumes(_ context.Context, r *images.Request) (any, error) {
 	}
 	var result images.RemoveResult
 	for _, name := range a.Names {
-		if err := volume.NewStore(r.Root).Remove(name, a.Force, containers.VolumeUsers); err != nil {
+		if err := volume.NewStore(r.Root).Remove(name, a.Force, containers.VolumeUsersKnown); err != nil {
 			result.Errors = append(result.Errors, images.Failure{Message: fmt.Sprintf("remove %s: %v", name, err)})
 			continue
 		}
