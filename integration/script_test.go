@@ -25,7 +25,7 @@ func TestRoot(t *testing.T) {
 	runScripts(t, modeRoot, []string{"hello", "doctor", "cp", "pull_kinds", "images", "load", "login", "run_binds", "run_caps", "run_exit",
 		"strangers", "kill_verbs", "faults", "net_user", "net_user_faults", "check_network",
 		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
-		"cp_race", "commit", "push",
+		"cp_race", "commit", "push", "power_loss",
 		"bypass", "bypass_networks", "no_tun", "bypass_ports", "bypass_inside", "bypass_attack", "bypass_ipv6"})
 }
 
@@ -94,6 +94,7 @@ var allowedSkips = []string{
 	"several ids are needed",
 	"single-uid mode only",
 	"no delegated cgroup v2",
+	"no loop devices",
 	"this machine has no IPv6 address",
 }
 
@@ -156,6 +157,8 @@ func condition(name string) (bool, error) {
 		return hasIPv6(), nil
 	case "tun":
 		return opens("/dev/net/tun"), nil
+	case "loop":
+		return opens("/dev/loop-control"), nil
 	case "fuse":
 		return opens("/dev/fuse"), nil
 	case "cgroupv2":
