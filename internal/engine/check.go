@@ -97,23 +97,22 @@ func (e *Engine) checkContainers() (found []Finding, err error) {
 // youngTime is how old a directory without config may be: its maker is at work.
 const youngTime = time.Minute
 
-func (e *Engine) checkContainer(id string) (found []Finding) {
+func (e *Engine) checkContainer(id string) []Finding {
 	dir := e.containers().Path(id)
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return nil // gone meanwhile
+	}
+	if state.IsID(id) && info.IsDir() && info.Mode().Perm()&0o700 != 0o700 {
+		return []Finding{{
+			Object: "container " + id[:12], What: fmt.Sprintf("its directory has mode %04o", info.Mode().Perm()), Cure: "give its owner access",
+			repair: func() error { return os.Chmod(dir, 0o700) },
+		}}
+	}
 	config, err := e.containers().Load(id)
-	if err != nil && state.IsID(id) && e.restorable(id) {
-		return []Finding{{
-			Object: "container " + id[:12], What: damage(err), Cure: "take the copy of its config",
-			repair: func() error { return e.containers().Restore(id) },
-		}}
-	}
-	if err != nil && e.containers().NeverMade(id) {
-		return []Finding{{
-			Object: "container " + id[:12], What: "config.json is empty: lost with the power", Cure: "remove it",
-			repair: func() error { return e.removeDirectory(id) },
-		}}
-	}
-	if errors.Is(err, state.ErrNotFound) || !state.IsID(id) {
-		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < youngTime && state.IsID(id) {
+	notOurs := !state.IsID(id) || !info.IsDir()
+	if notOurs || errors.Is(err, state.ErrNotFound) && !e.restorable(id) && !e.containers().NeverMade(id) {
+		if !notOurs && time.Since(info.ModTime()) < youngTime {
 			return nil
 		}
 		return []Finding{{
@@ -122,19 +121,44 @@ func (e *Engine) checkContainer(id string) (found []Finding) {
 		}}
 	}
 	if err != nil {
-		return []Finding{{Object: "container " + id[:12], What: err.Error(), Cure: "bryo rm -f " + id[:12]}}
+		return []Finding{e.damagedConfig(id, err)}
 	}
-	object := "container " + config.Name
+	return e.checkStatus(config)
+}
+
+func (e *Engine) damagedConfig(id string, err error) Finding {
+	f := Finding{Object: "container " + id[:12], What: damage(err)}
+	switch {
+	case e.restorable(id):
+		f.Cure, f.repair = "take the copy of its config", func() error { return e.containers().Restore(id) }
+	case e.containers().NeverMade(id):
+		f.Cure, f.repair = "remove it", func() error { return e.removeDirectory(id) }
+	default:
+		f.Cure = "bryo rm -f " + id[:12]
+	}
+	return f
+}
+
+// checkStatus compares what is recorded of a container with what is true.
+func (e *Engine) checkStatus(config *state.Config) []Finding {
+	id, object := config.ID, "container "+config.Name
 	raw, err := e.containers().RawStatus(id)
-	if err != nil {
+	switch {
+	case (err != nil || raw == nil || !raw.Supervisor.Alive()) && e.answers(id):
+		return []Finding{{
+			Object: object, What: "it runs, and its status.json does not say so", Cure: "have its supervisor write it anew",
+			repair: func() error {
+				return errors.Join(e.containers().MakeRoom(id), e.reload(&Container{Config: config}))
+			},
+		}}
+	case err != nil:
 		return []Finding{{
 			Object: object, What: err.Error(), Cure: "record it as exited",
 			repair: func() error {
 				return e.containers().ReplaceStatus(id, &state.Status{Phase: state.Exited, ExitCode: killedCode, Error: "state was lost"})
 			},
 		}}
-	}
-	if raw == nil || raw.Supervisor.Alive() || !raw.Init.Alive() {
+	case raw == nil || raw.Supervisor.Alive() || !raw.Init.Alive():
 		return nil // what a killed supervisor left in its files is read rightly, and goes with the next start or rm
 	}
 	return []Finding{{

@@ -13,6 +13,7 @@ import (
 
 	"bryo/internal/linux"
 	"bryo/internal/state"
+	"bryo/internal/supervisor"
 )
 
 // endingTime is how long what ends at this moment may take: the processes of a killed
@@ -128,14 +129,24 @@ func (home location) container(m linux.Mount) string {
 	return id
 }
 
-// supervised: somebody answers for the container's processes, or is about to.
+// supervised: somebody answers for the container's processes, or is about to. Damaged
+// files say nothing about that: the supervisor itself is asked.
 func (e *Engine) supervised(id string) bool {
 	config, err := e.containers().Load(id)
-	if err != nil {
-		return false
+	if err == nil && config.Creator.Alive() {
+		return true
 	}
 	status, err := e.containers().RawStatus(id)
-	return err == nil && status != nil && status.Supervisor.Alive() || config.Creator.Alive()
+	return err == nil && status != nil && status.Supervisor.Alive() || e.answers(id)
+}
+
+// answers: the container's supervisor takes a connection.
+func (e *Engine) answers(id string) bool {
+	control, err := supervisor.Dial(supervisor.SocketPath(e.containers(), id))
+	if err == nil {
+		control.Close()
+	}
+	return err == nil
 }
 
 // killStrays ends the processes of a container whose state cannot be read.

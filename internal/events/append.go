@@ -70,16 +70,47 @@ func appendLine(dir string, line []byte) (size int64, removed bool, err error) {
 }
 
 func openLog(dir string) (*os.File, error) {
-	const flags = os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	const flags = unix.O_CREAT | unix.O_WRONLY | unix.O_APPEND
 	path := filepath.Join(dir, fileName)
-	f, err := os.OpenFile(path, flags, 0o600)
-	if !errors.Is(err, fs.ErrNotExist) {
+	f, err := openRegular(path, flags)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = os.MkdirAll(dir, 0o700)
+	case err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE):
 		return f, err
+	default: // what nobody can write to is no journal
+		err = os.Rename(path, path+damagedSuffix)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return os.OpenFile(path, flags, 0o600)
+	return openRegular(path, flags)
+}
+
+const damagedSuffix = ".damaged"
+
+// hugeSize is what no journal of ours ever has: who finds one reads none of it.
+const hugeSize = 64 * maxSize
+
+var errDamaged = errors.New("is no journal")
+
+// openRegular opens a file of the journal. It does not wait for the other end of a fifo,
+// and follows no link.
+func openRegular(path string, flags int) (*os.File, error) {
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > hugeSize) {
+		err = &fs.PathError{Op: "open", Path: path, Err: errDamaged}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // rotate puts the file aside in the place of the older one. Who does not get the

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bryo/internal/format"
 	"bryo/internal/logs/watch"
 )
@@ -165,7 +167,10 @@ func known(files []*source, s *source) bool {
 }
 
 func openSource(path string) (*source, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path, unix.O_RDONLY)
+	if errors.Is(err, errDamaged) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EACCES) {
+		return nil, fs.ErrNotExist // the next event puts it aside
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +192,7 @@ func (s *source) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, max(0, min(info.Size()-s.offset, 64*maxSize)))
+	b := make([]byte, max(0, min(info.Size()-s.offset, hugeSize)))
 	n, err := s.file.ReadAt(b, s.offset)
 	if err != nil && err != io.EOF {
 		return nil, err

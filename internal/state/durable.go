@@ -25,6 +25,14 @@ type emptyError struct {
 	written time.Time
 }
 
+func newEmpty(path string) error {
+	e := &emptyError{file: filepath.Base(path)}
+	if info, err := os.Lstat(path); err == nil {
+		e.written = info.ModTime()
+	}
+	return e
+}
+
 func (e *emptyError) Error() string { return e.file + ": is empty" }
 
 func lostStatus(at time.Time) *Status {
@@ -96,16 +104,24 @@ func (d Dir) Copy(id string) (*Config, error) { return readConfig(d.copyOf(id), 
 // ReplaceStatus writes a status in the place of whatever is there.
 func (d Dir) ReplaceStatus(id string, s *Status) error { return d.replace(id, "status.json", s) }
 
-// replace writes a state file also where a folder has its place, which nothing of ours
-// made: it is put aside.
+// replace writes a state file whatever is in its place.
 func (d Dir) replace(id, file string, v any) error {
-	path := filepath.Join(d.Path(id), file)
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		if err := os.Rename(path, path+".damaged"); err != nil {
-			return err
-		}
+	if err := d.putAside(id, file); err != nil {
+		return err
 	}
-	return writeDurably(path, v)
+	return writeDurably(filepath.Join(d.Path(id), file), v)
+}
+
+// MakeRoom lets a supervisor write its status where something else has the place.
+func (d Dir) MakeRoom(id string) error { return d.putAside(id, "status.json") }
+
+// putAside renames a folder that has the place of a file: nothing of ours made it.
+func (d Dir) putAside(id, file string) error {
+	path := filepath.Join(d.Path(id), file)
+	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+		return nil
+	}
+	return os.Rename(path, path+".damaged")
 }
 
 // NeverMade: the container has a config, and nothing in it.

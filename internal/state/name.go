@@ -21,6 +21,9 @@ func (d Dir) takeName(name, id string) error {
 			return err
 		}
 		holder, err := os.Readlink(link)
+		if errors.Is(err, unix.EINVAL) { // no link: nobody of ours made it
+			_ = os.Rename(link, filepath.Join(d.names(), ".damaged-"+name))
+		}
 		if err != nil {
 			continue // gone meanwhile
 		}

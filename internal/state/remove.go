@@ -101,6 +101,9 @@ func removeTree(dir string) error {
 }
 
 func unmounted(dir string) error {
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		return nil // nothing is mounted below it
+	}
 	mounts, err := linux.MountsBelow(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -7,6 +7,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -140,7 +141,7 @@ func (d Dir) IDs() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if IsID(e.Name()) {
+		if IsID(e.Name()) && e.IsDir() {
 			ids = append(ids, e.Name())
 		}
 	}
@@ -156,18 +157,23 @@ func (d Dir) Find(key string) (string, error) {
 	}
 	key = strings.TrimPrefix(key, "/") // as inspect shows names
 	if IsID(key) {
-		if _, err := os.Stat(d.Path(key)); err == nil {
+		if d.isThere(key) {
 			return key, nil
 		}
 	}
 	if ValidName(key) {
 		if id, err := os.Readlink(filepath.Join(d.names(), key)); err == nil && IsID(id) {
-			if _, err := os.Stat(d.Path(id)); err == nil {
+			if d.isThere(id) {
 				return id, nil
 			}
 		}
 	}
 	return d.findPrefix(key)
+}
+
+func (d Dir) isThere(id string) bool {
+	info, err := os.Lstat(d.Path(id))
+	return err == nil && info.IsDir()
 }
 
 func (d Dir) findPrefix(key string) (string, error) {
@@ -352,6 +358,9 @@ func (d Dir) RawStatus(id string) (*Status, error) {
 	if empty := (*emptyError)(nil); errors.As(err, &empty) {
 		return lostStatus(empty.written.UTC()), nil
 	}
+	if err == nil && s.Phase == "" {
+		err = errors.New("status.json: no phase")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read status of container %s: %w", short(id), err)
 	}
@@ -378,23 +387,17 @@ func (d Dir) Claim(name, id string) error { return d.takeName(name, id) }
 
 func readJSON(path string, v any) error {
 	const limit = 16 << 20 // a config with a large image history stays far below
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	data, err := linux.ReadRegular(path, limit)
+	switch {
+	case errors.Is(err, linux.ErrNotRegular):
+		return fmt.Errorf("%s: %w", filepath.Base(path), linux.ErrNotRegular)
+	case err != nil:
 		return err
+	case len(data) == 0:
+		return newEmpty(path)
 	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return fmt.Errorf("%s: not a state file", filepath.Base(path))
-	}
-	if info.Size() == 0 {
-		return &emptyError{filepath.Base(path), info.ModTime()}
-	}
-	if err := json.NewDecoder(f).Decode(v); err != nil {
+	// What is behind the value may be the rest of an older, longer one: overwriteJSON.
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
 	return nil

@@ -503,6 +503,7 @@ func (s *supervisor) reload() error {
 	}
 	s.config = config
 	go s.renamed(config)
+	go s.writeStatus() // whatever became of the file
 	return nil
 }
 

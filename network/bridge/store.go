@@ -121,10 +121,13 @@ func (s *Store) Load(name string) (*Config, error) {
 	return load(s.Path(name))
 }
 
+// maxConfig is more than any network.json has.
+const maxConfig = 4 << 20
+
 func load(dir string) (*Config, error) {
 	var c Config
 	name := filepath.Base(dir)
-	data, err := os.ReadFile(filepath.Join(dir, "network.json"))
+	data, err := linux.ReadRegular(filepath.Join(dir, "network.json"), maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &NotFoundError{name}
 	}

@@ -29,6 +29,7 @@ import (
 	"strings"
 	"time"
 
+	"bryo/internal/linux"
 	"bryo/rootfs/mount"
 )
 
@@ -118,11 +119,14 @@ func (s *Store) Get(name string) (*Volume, error) {
 	return v, nil
 }
 
+// maxConfig is more than any volume.json has.
+const maxConfig = 4 << 20
+
 // readJSON reads volume.json. A volume appears whole, so a directory without one
 // that is still there at the second look is damaged.
 func readJSON(dir string) (data []byte, err error) {
 	for range 2 {
-		data, err = os.ReadFile(filepath.Join(dir, "volume.json"))
+		data, err = linux.ReadRegular(filepath.Join(dir, "volume.json"), maxConfig)
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
