@@ -47,6 +47,7 @@ func showEvents(c *cli.Context) error {
 	ctx, stop := untilSignal(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	out := bufio.NewWriter(stdout(c))
+	e.KeepPromises()
 	err = events.Read(ctx, e.Root, o, func(event *events.Event) error {
 		if err := events.Print(out, c.String("format"), event); err != nil {
 			return err

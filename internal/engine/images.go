@@ -77,6 +77,7 @@ func (e *Engine) Images(filter image.Filter) ([]image.Summary, error) {
 
 // RemoveImages untags and deletes.
 func (e *Engine) RemoveImages(args images.RemoveArgs) (*images.RemoveResult, error) {
+	defer e.promise(e.imageRemovals())()
 	var result images.RemoveResult
 	err := e.call(images.OpRemove, args, &result)
 	e.announceLines(result.Lines)
@@ -113,6 +114,7 @@ func (e *Engine) History(name, platform string) ([]image.HistoryEntry, error) {
 
 // PruneImages removes images that nothing uses.
 func (e *Engine) PruneImages(args images.PruneArgs) (*images.PruneResult, error) {
+	defer e.promise(e.imageRemovals())()
 	var result images.PruneResult
 	err := e.call(images.OpPrune, args, &result)
 	e.announceLines(result.Lines)

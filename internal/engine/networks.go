@@ -98,6 +98,7 @@ func (e *Engine) RemoveNetwork(key string) error {
 	} else if len(users) > 0 {
 		return activeError(n.Name, users)
 	}
+	defer e.promise([]events.Event{networkEvent("destroy", n.Config, nil)})()
 	if err := e.networks().Remove(n.Config); err != nil {
 		return err
 	}
@@ -368,9 +369,11 @@ func (e *Engine) tellGuests(id string) error {
 
 // announceNetwork records an event of a network.
 func (e *Engine) announceNetwork(action string, c *bridge.Config, more map[string]string) {
+	events.Append(e.Root, networkEvent(action, c, more))
+}
+
+func networkEvent(action string, c *bridge.Config, more map[string]string) events.Event {
 	attributes := map[string]string{"name": c.Name, "type": bridge.Driver}
 	maps.Copy(attributes, more)
-	events.Append(e.Root, events.Event{
-		Type: events.Network, Action: action, Actor: events.Actor{ID: c.ID, Attributes: attributes},
-	})
+	return events.Event{Type: events.Network, Action: action, Actor: events.Actor{ID: c.ID, Attributes: attributes}}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bryo/internal/events"
 	"bryo/internal/images"
 	"bryo/rootfs/volume"
 )
@@ -32,6 +33,7 @@ func (e *Engine) Volumes(filter volume.Filter) ([]*volume.Volume, error) {
 // RemoveVolumes removes volumes; their files may belong to subordinate ids, so
 // a role in the user namespace does it.
 func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResult, error) {
+	defer e.promise(volumeRemovals(args.Names))()
 	var result images.RemoveResult
 	err := e.call(images.OpVolumeRemove, args, &result)
 	for _, name := range result.Lines {
@@ -42,10 +44,23 @@ func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResu
 
 // PruneVolumes removes volumes that no container uses.
 func (e *Engine) PruneVolumes(args images.VolumePruneArgs) (*volume.Pruned, error) {
+	var names []string
+	all, _ := e.Volumes(volume.Filter{})
+	for _, v := range all {
+		names = append(names, v.Name)
+	}
+	defer e.promise(volumeRemovals(names))()
 	var result volume.Pruned
 	err := e.call(images.OpVolumePrune, args, &result)
 	for _, name := range result.VolumesDeleted {
 		e.announceVolume("destroy", name)
 	}
 	return &result, err
+}
+
+func volumeRemovals(names []string) (list []events.Event) {
+	for _, name := range names {
+		list = append(list, volumeEvent("destroy", name))
+	}
+	return list
 }

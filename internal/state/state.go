@@ -285,7 +285,9 @@ func (d Dir) WriteStatus(id string, s *Status) error {
 		// The old file's block has room for the new state: better not atomic than
 		// no exit code.
 		os.Remove(path + ".new")
-		err = overwriteJSON(path, s)
+		if again := overwriteJSON(path, s); !errors.Is(again, fs.ErrNotExist) {
+			err = again
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("write status of container %s: %w", short(id), err)

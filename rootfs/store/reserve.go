@@ -3,18 +3,29 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// The reserve is disk space that the store holds for the day when there is none
-// left: to remove an image its books (images.json, layers.json) are written anew
-// beside the old ones. Without it a full disk could not be emptied by bryo. A
+// The reserve is disk space, and inodes, that the store holds for the day when there
+// are none left: to remove an image its books (images.json, layers.json) are written
+// anew beside the old ones. Without it a full disk could not be emptied by bryo. A
 // store that is opened to remove gives the space free, and takes it back when it
 // is closed; a killed remover's successor does.
 
 // reserveFloor is what small books, their directory blocks and notes take.
 const reserveFloor = 1 << 20
+
+// reserveInodes is how many files a removal may have to make at a time.
+const reserveInodes = 8
+
+func (s *Store) inodePaths() (paths []string) {
+	for n := range reserveInodes - 1 {
+		paths = append(paths, s.reservePath()+"."+strconv.Itoa(n))
+	}
+	return paths
+}
 
 func (s *Store) reservePath() string { return filepath.Join(s.root, "reserve") }
 
@@ -25,9 +36,11 @@ func (s *Store) releaseReserve() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Truncate(s.reservePath(), 0); err != nil && !os.IsNotExist(err) {
-		shared()
-		return nil, err
+	for _, path := range append(s.inodePaths(), s.reservePath()) {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			shared()
+			return nil, err
+		}
 	}
 	return func() { shared(); s.holdReserve() }, nil
 }
@@ -45,6 +58,11 @@ func (s *Store) holdReserve() {
 		return // images are being removed
 	}
 	defer unlock()
+	for _, path := range s.inodePaths() {
+		if file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600); err == nil {
+			file.Close()
+		}
+	}
 	file, err := os.OpenFile(s.reservePath(), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return
