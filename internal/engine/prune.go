@@ -38,7 +38,11 @@ func (e *Engine) PruneContainers(filters format.Filters) (removed []string, free
 	}
 	var failed []error
 	for _, c := range idle {
-		if err := e.Remove(c, RemoveOptions{}); err != nil {
+		err := e.Remove(c, RemoveOptions{})
+		if errors.Is(err, state.ErrNotFound) {
+			continue // another one removed it meanwhile
+		}
+		if err != nil {
 			failed = append(failed, err)
 			continue
 		}

@@ -52,6 +52,9 @@ func (d Dir) WithdrawLocked(id, name string) (string, error) {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		dir, err = d.Path(id), nil // no room for the name: it goes from where it is
 	}
+	if errors.Is(err, fs.ErrNotExist) { // another one was faster, and had the lock
+		return "", fmt.Errorf("%w: %s", ErrNotFound, short(id))
+	}
 	if err != nil {
 		return "", fmt.Errorf("remove container %s: %w", short(id), err)
 	}

@@ -245,6 +245,19 @@ func TestSweepLeavesTheWithdrawing(t *testing.T) {
 	}
 }
 
+// TestWithdrawnByAnother: of two that remove a container, the second one, who had to wait
+// for the lock, is told that it is gone.
+func TestWithdrawnByAnother(t *testing.T) {
+	d, c := Open(t.TempDir()), config("web")
+	create(t, d, c)
+	if _, err := d.WithdrawLocked(c.ID, c.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.WithdrawLocked(c.ID, c.Name); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func destroyed(t *testing.T, d Dir, c *Config) (n int) {
 	t.Helper()
 	o := events.Options{Since: time.Unix(1, 0), Until: time.Now()}
