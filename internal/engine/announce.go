@@ -31,9 +31,9 @@ func imageEvent(action, id, name string) events.Event {
 
 // promise records what a removal is about to do, and tells what killed ones did. The
 // caller calls done when he has told it.
-func (e *Engine) promise(list []events.Event) (done func()) {
+func (e *Engine) promise(list []events.Event) (done func(error)) {
 	e.KeepPromises()
-	return events.Promise(e.Root, list)
+	return events.Promise(e.Root, list, e.isGone)
 }
 
 // KeepPromises tells of the removals whose commands were killed before they did.

@@ -77,10 +77,11 @@ func (e *Engine) Images(filter image.Filter) ([]image.Summary, error) {
 
 // RemoveImages untags and deletes.
 func (e *Engine) RemoveImages(args images.RemoveArgs) (*images.RemoveResult, error) {
-	defer e.promise(e.imageRemovals())()
+	done := e.promise(e.imageRemovals())
 	var result images.RemoveResult
 	err := e.call(images.OpRemove, args, &result)
 	e.announceLines(result.Lines)
+	done(err)
 	return &result, err
 }
 
@@ -114,10 +115,11 @@ func (e *Engine) History(name, platform string) ([]image.HistoryEntry, error) {
 
 // PruneImages removes images that nothing uses.
 func (e *Engine) PruneImages(args images.PruneArgs) (*images.PruneResult, error) {
-	defer e.promise(e.imageRemovals())()
+	done := e.promise(e.imageRemovals())
 	var result images.PruneResult
 	err := e.call(images.OpPrune, args, &result)
 	e.announceLines(result.Lines)
+	done(err)
 	if err == nil {
 		e.announceImage("prune", "", "")
 	}

@@ -98,12 +98,13 @@ func (e *Engine) RemoveNetwork(key string) error {
 	} else if len(users) > 0 {
 		return activeError(n.Name, users)
 	}
-	defer e.promise([]events.Event{networkEvent("destroy", n.Config, nil)})()
-	if err := e.networks().Remove(n.Config); err != nil {
-		return err
+	done := e.promise([]events.Event{networkEvent("destroy", n.Config, nil)})
+	err = e.networks().Remove(n.Config)
+	if err == nil {
+		e.announceNetwork("destroy", n.Config, nil)
 	}
-	e.announceNetwork("destroy", n.Config, nil)
-	return nil
+	done(err)
+	return err
 }
 
 func activeError(name string, users []*Container) error {

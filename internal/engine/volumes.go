@@ -33,12 +33,13 @@ func (e *Engine) Volumes(filter volume.Filter) ([]*volume.Volume, error) {
 // RemoveVolumes removes volumes; their files may belong to subordinate ids, so
 // a role in the user namespace does it.
 func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResult, error) {
-	defer e.promise(volumeRemovals(args.Names))()
+	done := e.promise(volumeRemovals(args.Names))
 	var result images.RemoveResult
 	err := e.call(images.OpVolumeRemove, args, &result)
 	for _, name := range result.Lines {
 		e.announceVolume("destroy", name)
 	}
+	done(err)
 	return &result, err
 }
 
@@ -49,12 +50,13 @@ func (e *Engine) PruneVolumes(args images.VolumePruneArgs) (*volume.Pruned, erro
 	for _, v := range all {
 		names = append(names, v.Name)
 	}
-	defer e.promise(volumeRemovals(names))()
+	done := e.promise(volumeRemovals(names))
 	var result volume.Pruned
 	err := e.call(images.OpVolumePrune, args, &result)
 	for _, name := range result.VolumesDeleted {
 		e.announceVolume("destroy", name)
 	}
+	done(err)
 	return &result, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,27 +27,32 @@ type promise struct {
 }
 
 // Promise records events that are about to happen. The caller calls done when he has
-// told those that did.
-func Promise(root string, list []Event) (done func()) {
+// told those that did; or when he failed: then those that did all the same are told.
+func Promise(root string, list []Event, happened func(*Event) bool) (done func(failed error)) {
 	p := promise{linux.RefProcess(os.Getpid()), time.Now(), list}
 	data, err := json.Marshal(p)
 	if err != nil || len(list) == 0 {
-		return func() {}
+		return func(error) {}
 	}
 	dir := filepath.Join(folder(root), promised)
 	if os.MkdirAll(dir, 0o700) != nil {
-		return func() {}
+		return func(error) {}
 	}
 	f, err := os.CreateTemp(dir, "")
 	if err != nil {
-		return func() {} // a full disk: no command fails for an event
+		return func(error) {} // a full disk: no command fails for an event
 	}
 	_, err = f.Write(data)
 	f.Close()
 	if err != nil {
 		os.Remove(f.Name())
 	}
-	return func() { os.Remove(f.Name()) }
+	return func(failed error) {
+		if failed != nil {
+			p.tell(root, happened)
+		}
+		os.Remove(f.Name())
+	}
 }
 
 // Keep tells what killed makers had promised, as far as it has happened and was not told.
@@ -80,15 +84,25 @@ func keep(root, path string, happened func(*Event) bool) {
 	if err == nil && p.Maker.Alive() || p.At.IsZero() && err == nil && time.Since(info.ModTime()) < patience {
 		return
 	}
-	left := slices.DeleteFunc(p.Events, func(e Event) bool { return told(root, &e, p.At) })
-	for i := range left {
-		if happened(&left[i]) {
-			Append(root, left[i])
-		}
-	}
-	if pending := slices.ContainsFunc(left, func(e Event) bool { return !happened(&e) }); !pending || time.Since(p.At) > patience {
+	if pending := p.tell(root, happened); !pending || time.Since(p.At) > patience {
 		os.Remove(path)
 	}
+}
+
+// tell tells what has happened of a promise and was not told. pending: something has not
+// happened yet.
+func (p *promise) tell(root string, happened func(*Event) bool) (pending bool) {
+	for i := range p.Events {
+		e := &p.Events[i]
+		switch {
+		case told(root, e, p.At):
+		case happened(e):
+			Append(root, *e)
+		default:
+			pending = true
+		}
+	}
+	return pending
 }
 
 // told: the journal has the event since then.

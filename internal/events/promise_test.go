@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,7 +26,7 @@ func TestPromise(t *testing.T) {
 	}
 	happened := func(e *Event) bool { return e.Actor.ID != "there" }
 	dir := filepath.Join(folder(root), promised)
-	Promise(root, []Event{event("gone"), event("told"), event("there")})
+	Promise(root, []Event{event("gone"), event("told"), event("there")}, happened)
 	Keep(root, happened)
 	if n := count(); len(n) != 0 {
 		t.Errorf("told while its maker lives: %v", n)
@@ -46,8 +47,11 @@ func TestPromise(t *testing.T) {
 	if n := count(); n["gone"] != 1 {
 		t.Errorf("told again: %v", n)
 	}
-	done := Promise(root, []Event{event("x")})
-	done()
+	Promise(root, []Event{event("well")}, happened)(nil)
+	Promise(root, []Event{event("failed"), event("there")}, happened)(errors.New("killed"))
+	if n := count(); n["well"] != 0 || n["failed"] != 1 || n["there"] != 0 {
+		t.Errorf("told %v", n)
+	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
