@@ -42,11 +42,22 @@ func Main(role string, do func(context.Context, *images.Request) (any, error), k
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	result, err := do(ctx, &r)
+	result, err := guarded(ctx, &r, do)
 	if err != nil && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
 	return answer(out, result, err, kind)
+}
+
+// guarded turns a panic into the operation's error. The storage library panics where it
+// gets no descriptor for one of its locks.
+func guarded(ctx context.Context, r *images.Request, do func(context.Context, *images.Request) (any, error)) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: %v", r.Op, p)
+		}
+	}()
+	return do(ctx, r)
 }
 
 // Args are the arguments of a request.
