@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"errors"
+	"slices"
+
 	"bryo/internal/events"
 	"bryo/internal/images"
 	"bryo/rootfs/volume"
@@ -33,11 +36,18 @@ func (e *Engine) Volumes(filter volume.Filter) ([]*volume.Volume, error) {
 // RemoveVolumes removes volumes; their files may belong to subordinate ids, so
 // a role in the user namespace does it.
 func (e *Engine) RemoveVolumes(args images.VolumeRemoveArgs) (*images.RemoveResult, error) {
-	done := e.promise(volumeRemovals(args.Names))
+	// With --force one that is not there is removed too, and no event.
+	there := slices.DeleteFunc(slices.Clone(args.Names), func(name string) bool {
+		_, err := e.Volume(name)
+		return errors.As(err, new(*volume.NotFoundError))
+	})
+	done := e.promise(volumeRemovals(there))
 	var result images.RemoveResult
 	err := e.call(images.OpVolumeRemove, args, &result)
 	for _, name := range result.Lines {
-		e.announceVolume("destroy", name)
+		if slices.Contains(there, name) {
+			e.announceVolume("destroy", name)
+		}
 	}
 	done(err)
 	return &result, err
