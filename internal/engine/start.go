@@ -148,6 +148,7 @@ func (e *Engine) startSupervisor(config *state.Config, start supervisor.Start, s
 		if !errors.Is(err, userns.ErrOutdated) {
 			return control, err
 		}
+		e.clearRoot(config.ID)
 	}
 	s.ordered()
 	p, err := e.openPeer(config)
@@ -156,6 +157,19 @@ func (e *Engine) startSupervisor(config *state.Config, start supervisor.Start, s
 	}
 	defer p.close()
 	return execSupervisor(config, start, stdin, p)
+}
+
+// clearRoot takes away what a supervisor mounted as a new container's root before it was
+// told that its ids are wrong: the kernel has left its mark there, and mounts one that
+// need not reach the disk only once.
+func (e *Engine) clearRoot(id string) {
+	dir := e.containers().Path(id)
+	for _, kernels := range []string{"work/work", "work/work/incompat", "work/work/incompat/volatile"} { // without any rights
+		_ = os.Chmod(filepath.Join(dir, kernels), 0o700)
+	}
+	for _, name := range []string{"upper", "work"} {
+		_ = os.RemoveAll(filepath.Join(dir, name))
+	}
 }
 
 // execSupervisor starts it from this binary.

@@ -8,6 +8,7 @@ extern void bryo_restore_slack(void);
 import "C"
 
 import (
+	"errors"
 	"os"
 	"sync"
 )
@@ -46,7 +47,7 @@ func (t *Twin) Map(m Mapping, note string) {
 			defer t.socket.Close()
 			err := t.establish(m)
 			t.mapped <- err
-			if err == nil {
+			if err == nil || errors.Is(err, ErrOutdated) {
 				leaveNote(note, m)
 			}
 		}()
