@@ -118,11 +118,16 @@ func (b *bench) ready(p *peer) string {
 	return ""
 }
 
+// rest between two commands: all but bwrap leave something that goes on for some
+// milliseconds after their end, which is not the next one's.
+const rest = 50 * time.Millisecond
+
 // inTurn runs every command rounds times, one after another.
 func (b *bench) inTurn(rounds int, commands ...[]string) ([][]time.Duration, error) {
 	times := make([][]time.Duration, len(commands))
 	for range rounds {
 		for i, command := range commands {
+			time.Sleep(rest)
 			used, err := b.Time(command...)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", strings.Join(command[:min(2, len(command))], " "), err)
