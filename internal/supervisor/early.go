@@ -154,9 +154,16 @@ func (s *supervisor) launchForeseen(first *client) error {
 	if err := s.spread(unix.MS_SHARED); err != nil {
 		return err
 	}
-	namespace := func() (string, error) {
-		namespace, err := s.wiring.namespace()
-		return namespacePath(namespace), err
+	// One of libcontainer's own, which it opens by its number at a time of its choice: the
+	// network's may be closed by then, when it could not be attached, and the number be
+	// another file's.
+	var joined *os.File
+	defer func() { joined.Close() }()
+	namespace := func() (path string, err error) {
+		if joined == nil {
+			joined, err = s.wiring.share()
+		}
+		return namespacePath(joined), err
 	}
 	return s.run(first, s.start.Size, sandbox.Config{Spec: spec, Network: namespace, Plain: s.plain(), Ready: func() (sandbox.Filter, error) {
 		if err := s.prepareTree(); err != nil {

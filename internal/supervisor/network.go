@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sys/unix"
+
 	"bryo/internal/state"
 	"bryo/internal/trace"
 	"bryo/network"
@@ -61,6 +63,19 @@ type wired struct {
 func (w *wiring) namespace() (*os.File, error) {
 	<-w.made
 	return w.file, w.err
+}
+
+// share is the namespace by another descriptor.
+func (w *wiring) share() (*os.File, error) {
+	namespace, err := w.namespace()
+	if err != nil || namespace == nil {
+		return nil, err
+	}
+	fd, err := unix.FcntlInt(namespace.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("join network namespace: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "network"), nil
 }
 
 // beginWiring makes the network beside the other steps of a start, which wait for it
