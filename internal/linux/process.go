@@ -30,13 +30,14 @@ func RefProcess(pid int) ProcessRef {
 	return ProcessRef{PID: pid, Start: start, Boot: BootID()}
 }
 
-// Alive says whether exactly this process still runs; a zombie does not.
+// Alive says whether exactly this process still runs; a zombie does not. One whose main
+// thread has ended does as long as another has not: its files are open.
 func (r ProcessRef) Alive() bool {
 	if r.PID <= 0 {
 		return false
 	}
-	start, state, err := stat(r.PID)
-	return err == nil && start == r.Start && state != 'Z' && state != 'X' && r.Boot == BootID()
+	start, dead, err := stat(r.PID)
+	return err == nil && start == r.Start && !dead && r.Boot == BootID()
 }
 
 // Open returns a pidfd for the process after checking that it is the one meant.
@@ -73,20 +74,21 @@ func AwaitEnd(pid int) error {
 	}
 }
 
-func stat(pid int) (start uint64, state byte, err error) {
+func stat(pid int) (start uint64, dead bool, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0, err
+		return 0, false, err
 	}
 	// The command name may hold spaces and parentheses: cut after the last one.
 	at := bytes.LastIndexByte(data, ')')
 	fields := strings.Fields(string(data[at+1:]))
-	const startField = 22 - 3 // fields are counted from 3 after the name
+	const threadsField, startField = 20 - 3, 22 - 3 // fields are counted from 3 after the name
 	if at < 0 || len(fields) <= startField {
-		return 0, 0, unix.EINVAL
+		return 0, false, unix.EINVAL
 	}
+	state, alone := fields[0], fields[threadsField] == "1" || fields[threadsField] == "0"
 	start, err = strconv.ParseUint(fields[startField], 10, 64)
-	return start, fields[0][0], err
+	return start, state == "X" || state == "Z" && alone, err
 }
 
 // BootID changes with every boot; empty when /proc hides it.

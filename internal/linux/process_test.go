@@ -1,10 +1,13 @@
 package linux
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,4 +47,53 @@ func TestSignalOtherNamespace(t *testing.T) {
 	if err := signalIn("pid:[1]", os.Getpid(), unix.SIGKILL); err != nil {
 		t.Error(err)
 	}
+}
+
+// A process whose main thread has ended holds its files until the last thread ends.
+func TestAliveCountsThreads(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "MAIN_THREAD_ENDS=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ref := RefProcess(cmd.Process.Pid)
+	_, _ = out.Read(make([]byte, 1))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if bytes.Contains(data, []byte(") Z ")) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the main thread has not ended: %s", data)
+		}
+	}
+	if !ref.Alive() {
+		t.Error("dead while a thread of it runs")
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if ref.Alive() {
+		t.Error("alive after its end")
+	}
+}
+
+// With the variable this process is the one of TestAliveCountsThreads: its main thread,
+// which runs the initialisers, ends and leaves it to the others.
+func init() {
+	if os.Getenv("MAIN_THREAD_ENDS") == "" {
+		return
+	}
+	started := make(chan struct{})
+	go func() {
+		close(started)
+		time.Sleep(time.Minute)
+		os.Exit(1)
+	}()
+	<-started
+	os.Stdout.WriteString("x")
+	unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
 }
