@@ -52,6 +52,7 @@ type supervisor struct {
 	wires       wires
 	etc         etc.Files // what the run's hosts, hostname and resolv.conf were given last
 	ports       *port.Set
+	opened      chan struct{} // closed once ports is set: the networks look at it
 	mapped      *maps
 	wiring      *wiring    // of the start that is under way
 	peer        *os.File   // the network namespace of another container that this one shares
@@ -78,7 +79,7 @@ type supervisor struct {
 func newSupervisor(control *Control, start Start) *supervisor {
 	return &supervisor{
 		control: control, start: start, containers: state.Open(start.Root), main: make(chan func()),
-		waiters: newWaiters(), halt: make(chan struct{}),
+		waiters: newWaiters(), halt: make(chan struct{}), opened: make(chan struct{}),
 	}
 }
 
@@ -177,6 +178,7 @@ func (s *supervisor) launch(first *client) error {
 	if err := s.openPorts(); err != nil {
 		return err
 	}
+	close(s.opened)
 	if s.wiring == nil { // not yet begun
 		s.beginWiring()
 	}

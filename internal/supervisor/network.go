@@ -96,6 +96,7 @@ func (s *supervisor) beginWiring() {
 	go func() {
 		w.file, w.err = s.mapped.namespace()
 		close(w.made)
+		<-s.opened
 		made, err := wires{namespace: w.file}, w.err
 		if err == nil {
 			err = s.attach(&made, w.file)

@@ -53,6 +53,7 @@ func (r *record) supervisor(signals *rest.Signals) (*supervisor, error) {
 		return nil, err
 	}
 	s.ports = port.Adopt(r.Ports)
+	close(s.opened)
 	if err := s.adoptWires(&r.Wires); err != nil {
 		return nil, err
 	}
