@@ -210,13 +210,14 @@ func (d Dir) clear(c *Config) {
 }
 
 // DeleteWithVolumes is Delete, before it the anonymous volumes of a container that
-// takes them along.
+// takes them along. If one cannot be removed, who knows of it stays for the next sweep.
 func (d Dir) DeleteWithVolumes(c *Config) error {
-	var err error
 	if names := c.Volumes(); c.Host.Remove && len(names) > 0 {
-		err = volume.NewStore(d.root).RemoveAnonymous(names, d.VolumeUsers)
+		if err := volume.NewStore(d.root).RemoveAnonymous(names, d.VolumeUsers); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, d.Delete(c.ID, c.Name))
+	return d.Delete(c.ID, c.Name)
 }
 
 // DeleteWithdrawn is that for who knows the container by its id, withdrawn or not.

@@ -501,7 +501,7 @@ func (s *supervisor) clearWithdrawn() {
 	}
 	s.unmountTree(s.withdrawn)
 	// A directory that cannot be deleted keeps its marker for the next sweep.
-	_ = s.containers.Delete(s.start.ID, s.config.Name)
+	_ = s.containers.DeleteWithVolumes(s.config)
 }
 
 // unmountTree detaches all that this process mounted for the container whose

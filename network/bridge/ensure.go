@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,7 +38,7 @@ func Ensure(dir string) (*Hold, error) {
 		return nil, err
 	}
 	defer lock.Close()
-	c, err := dial(dir)
+	c, err := dialLiving(dir)
 	if absent(err) {
 		if err = start(dir); err == nil {
 			c, err = dial(dir)
@@ -47,6 +48,28 @@ func Ensure(dir string) (*Hold, error) {
 		return nil, fmt.Errorf("network %s: start helper: %w", name, err)
 	}
 	return &Hold{c}, nil
+}
+
+// deathTime is what a killed helper may take to let go of its socket, and what one that
+// is busy may take to answer.
+const deathTime = time.Second
+
+// dialLiving does not take the socket of a helper that was killed a moment ago for one.
+// One that hangs is as good as one that is at work: who attaches says so.
+func dialLiving(dir string) (conn, error) {
+	for end := time.Now().Add(deathTime); ; time.Sleep(5 * time.Millisecond) {
+		c, err := dial(dir)
+		if err != nil {
+			return c, err
+		}
+		_ = c.SetDeadline(time.Now().Add(deathTime))
+		_, err = c.ask(message{Lookup: "."})
+		cut := errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
+		if !cut || time.Now().After(end) {
+			return c, c.SetDeadline(time.Time{})
+		}
+		c.Close()
+	}
 }
 
 // start runs the keeper with a listening socket; it holds nothing else of ours.
