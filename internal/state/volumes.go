@@ -1,6 +1,10 @@
 package state
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"bryo/rootfs/mount"
@@ -42,9 +46,25 @@ func (d Dir) volumeUsers(name string, counts func(id string) bool) (users []stri
 		if err != nil {
 			c, err = d.Copy(id)
 		}
+		if err != nil && d.comesOrGoes(id) {
+			continue
+		}
 		if err != nil && counts(id) || err == nil && slices.Contains(c.Volumes(), name) {
 			users = append(users, id)
 		}
 	}
 	return users, nil
+}
+
+// comesOrGoes: a container without a config that is being made, and has a claim of its own
+// on its volumes, or that another process has withdrawn meanwhile.
+func (d Dir) comesOrGoes(id string) bool {
+	_, err := os.Lstat(filepath.Join(d.Path(id), "config.json"))
+	if !errors.Is(err, fs.ErrNotExist) && !d.NeverMade(id) {
+		return false
+	}
+	_, err = os.Lstat(d.Path(id))
+	marker, _ := os.Lstat(d.ephemeral(id))
+	status, unread := d.RawStatus(id)
+	return errors.Is(err, fs.ErrNotExist) || marker != nil && status == nil && unread == nil
 }
