@@ -61,17 +61,22 @@ func TestWaiters(t *testing.T) {
 	w := newWaiters()
 	got := make(chan int)
 	for range 2 {
-		go func() { got <- w.exit() }()
+		next, _ := w.join()
+		go func() {
+			defer w.leave()
+			got <- w.exit(next)
+		}()
 	}
 	time.Sleep(10 * time.Millisecond)
 	w.restarting(3)
 	if a, b := <-got, <-got; a != 3 || b != 3 {
 		t.Errorf("at a restart: %d, %d", a, b)
 	}
-	if !w.join() {
+	next, ok := w.join()
+	if !ok {
 		t.Error("cannot join")
 	}
-	go func() { got <- w.exit() }()
+	go func() { got <- w.exit(next) }()
 	done := make(chan bool)
 	go func() { w.release(7); close(done) }()
 	if code := <-got; code != 7 {
@@ -84,7 +89,7 @@ func TestWaiters(t *testing.T) {
 	}
 	w.leave()
 	<-done
-	if w.join() {
+	if _, ok := w.join(); ok {
 		t.Error("joined after the end")
 	}
 }

@@ -169,7 +169,12 @@ func (c *session) attach(a Attach, files []*os.File) error {
 	c.mu.Lock()
 	stdio, running := c.stdio, c.sandbox != nil
 	c.mu.Unlock()
-	if !running {
+	// Before it has its input: it may end of that at once.
+	next, ok := c.waiters.join()
+	if !running || !ok {
+		if ok {
+			c.waiters.leave()
+		}
 		linux.CloseAll(files)
 		return errNotRunning
 	}
@@ -190,7 +195,7 @@ func (c *session) attach(a Attach, files []*os.File) error {
 		c.resize(*a.Size)
 	}
 	c.announce("attach")
-	go c.waitFor(WaitNextExit)
+	go c.answer(WaitNextExit, next)
 	return c.control.Send(Message{Started: &Started{PID: c.pid()}})
 }
 
@@ -460,12 +465,18 @@ func (c *session) killAfter(box *sandbox.Container, seconds int) {
 
 // waitFor answers with the exit code when the condition has come.
 func (c *session) waitFor(condition string) {
-	if !c.waiters.join() {
+	next, ok := c.waiters.join()
+	if !ok {
 		<-c.waiters.over // it ended meanwhile
 		c.told.Store(true)
 		_ = c.control.Send(Message{Exited: &Exited{Code: c.waiters.code}})
 		return
 	}
+	c.answer(condition, next)
+}
+
+// answer is waitFor for somebody who has joined.
+func (c *session) answer(condition string, next <-chan int) {
 	defer c.waiters.leave()
 	var code int
 	switch condition {
@@ -476,7 +487,7 @@ func (c *session) waitFor(condition string) {
 		<-c.waiters.over
 		code = c.waiters.code
 	default:
-		code = c.waiters.exit()
+		code = c.waiters.exit(next)
 	}
 	if joined := c.client; joined != nil {
 		joined.flush() // the last of the output first

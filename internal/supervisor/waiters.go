@@ -21,26 +21,24 @@ func newWaiters() *waiters {
 	return &waiters{over: make(chan struct{}), exited: make(chan int)}
 }
 
-// join counts somebody who has an answer to send; false: it is too late.
-func (w *waiters) join() bool {
+// join counts somebody who has an answer to send, about the program that runs now: next is
+// for exit. false: it is too late.
+func (w *waiters) join() (next <-chan int, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended {
-		return false
+		return nil, false
 	}
 	w.busy.Add(1)
-	return true
+	return w.exited, true
 }
 
 func (w *waiters) leave() { w.busy.Done() }
 
-// exit waits for the program's next end.
-func (w *waiters) exit() int {
-	w.mu.Lock()
-	exited := w.exited
-	w.mu.Unlock()
+// exit waits for the end of the program that ran at the join.
+func (w *waiters) exit(next <-chan int) int {
 	select {
-	case <-exited:
+	case <-next:
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.last
