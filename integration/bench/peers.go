@@ -127,7 +127,9 @@ func (b *bench) inTurn(rounds int, commands ...[]string) ([][]time.Duration, err
 	times := make([][]time.Duration, len(commands))
 	for range rounds {
 		for i, command := range commands {
-			time.Sleep(rest)
+			if len(commands) > 1 {
+				time.Sleep(rest)
+			}
 			used, err := b.Time(command...)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", strings.Join(command[:min(2, len(command))], " "), err)
