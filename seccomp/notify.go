@@ -261,13 +261,13 @@ func (l *Listener) ioctlArg(request, arg uintptr) (int, error) {
 	return int(r), err
 }
 
-// failure names the operation. ENOENT is the kernel's word for a caller that
-// is gone.
+// failure names the operation. ENOENT is the kernel's word for a caller that is gone,
+// ESRCH for one that was interrupted while a descriptor was on its way to him.
 func (l *Listener) failure(op string, err error) error {
 	switch err {
 	case nil:
 		return nil
-	case unix.ENOENT:
+	case unix.ENOENT, unix.ESRCH:
 		return fmt.Errorf("seccomp listener: %s: %w", op, ErrGone)
 	}
 	return fmt.Errorf("seccomp listener: %s: %w", op, err)

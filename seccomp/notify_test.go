@@ -366,3 +366,16 @@ func TestNotifyOnlyWhereAllowed(t *testing.T) {
 		t.Errorf("a misspelt call: %v", err)
 	}
 }
+
+// An interrupted caller asks again: what became of his first call is no answer to it.
+func TestGoneInTheKernelsWords(t *testing.T) {
+	l := &Listener{}
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.ESRCH} {
+		if err := l.failure("add descriptor", errno); !errors.Is(err, ErrGone) {
+			t.Errorf("%v: %v, want ErrGone", errno, err)
+		}
+	}
+	if err := l.failure("add descriptor", unix.EMFILE); errors.Is(err, ErrGone) {
+		t.Error("EMFILE is the caller's to know")
+	}
+}
