@@ -171,11 +171,18 @@ func (e *Engine) StartAttached(c *Container, o ForegroundOptions) (int, error) {
 	return e.Foreground(c.Config, o)
 }
 
-// settled is the container as it stands when what a killed supervisor left has
-// ended: its program may outlive it by a moment, and is about to die.
+// settled is the container as it stands when a killed supervisor and what it left have
+// ended: the threads of the one may take a moment, its program outlives it by another.
 func (e *Engine) settled(c *Container) (*Container, error) {
-	if !c.Running() || c.Status.Supervisor.Alive() {
+	if !c.Running() {
 		return c, nil
+	}
+	if alive := c.Status.Supervisor.Alive(); alive && !c.Status.Supervisor.Dying() {
+		return c, nil
+	} else if alive {
+		if err := e.awaitEnd(c); err != nil {
+			return c, err
+		}
 	}
 	if err := ignoreGone(e.killRemains(c, nil)); err != nil {
 		return c, err

@@ -40,6 +40,31 @@ func (r ProcessRef) Alive() bool {
 	return err == nil && start == r.Start && !dead && r.Boot == BootID()
 }
 
+// Dying says whether a process that is alive still is about to end whatever it does:
+// SIGKILL waits for it, or its main thread has begun to exit.
+func (r ProcessRef) Dying() bool {
+	fields, err := statFields(r.PID)
+	if err != nil {
+		return false
+	}
+	const stateField, flagsField, exiting = 0, 9 - 3, 0x4 // PF_EXITING
+	flags, _ := strconv.ParseUint(fields[flagsField], 10, 64)
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(r.PID) + "/status")
+	if err != nil {
+		return false
+	}
+	waits := mask(status, "SigPnd") | mask(status, "ShdPnd")
+	return fields[stateField] == "Z" || flags&exiting != 0 || waits>>(unix.SIGKILL-1)&1 == 1
+}
+
+// mask is a line of /proc/PID/status with signals in it.
+func mask(status []byte, name string) uint64 {
+	_, rest, _ := bytes.Cut(status, []byte("\n"+name+":"))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	value, _ := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 64)
+	return value
+}
+
 // Open returns a pidfd for the process after checking that it is the one meant.
 func (r ProcessRef) Open() (*os.File, error) {
 	fd, err := unix.PidfdOpen(r.PID, 0)
@@ -75,20 +100,29 @@ func AwaitEnd(pid int) error {
 }
 
 func stat(pid int) (start uint64, dead bool, err error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields, err := statFields(pid)
 	if err != nil {
 		return 0, false, err
+	}
+	const threadsField, startField = 20 - 3, 22 - 3
+	state, alone := fields[0], fields[threadsField] == "1" || fields[threadsField] == "0"
+	start, err = strconv.ParseUint(fields[startField], 10, 64)
+	return start, state == "X" || state == "Z" && alone, err
+}
+
+// statFields is /proc/PID/stat from its third field on, up to the start time at least.
+func statFields(pid int) ([]string, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil, err
 	}
 	// The command name may hold spaces and parentheses: cut after the last one.
 	at := bytes.LastIndexByte(data, ')')
 	fields := strings.Fields(string(data[at+1:]))
-	const threadsField, startField = 20 - 3, 22 - 3 // fields are counted from 3 after the name
-	if at < 0 || len(fields) <= startField {
-		return 0, false, unix.EINVAL
+	if at < 0 || len(fields) <= 22-3 {
+		return nil, unix.EINVAL
 	}
-	state, alone := fields[0], fields[threadsField] == "1" || fields[threadsField] == "0"
-	start, err = strconv.ParseUint(fields[startField], 10, 64)
-	return start, state == "X" || state == "Z" && alone, err
+	return fields, nil
 }
 
 // BootID changes with every boot; empty when /proc hides it.

@@ -49,6 +49,24 @@ func TestSignalOtherNamespace(t *testing.T) {
 	}
 }
 
+// TestDying: told of one that has a deadly signal before it, not of one that only waits.
+func TestDying(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	r := RefProcess(cmd.Process.Pid)
+	_ = r.Kill(unix.SIGSTOP)
+	if r.Dying() {
+		t.Error("a stopped process is called dying")
+	}
+	_ = r.Kill(unix.SIGKILL)
+	if r.Alive() && !r.Dying() && r.Alive() {
+		t.Error("a killed process is not called dying")
+	}
+}
+
 // A process whose main thread has ended holds its files until the last thread ends.
 func TestAliveCountsThreads(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
