@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -240,6 +241,54 @@ func TestOverlaySupported(t *testing.T) {
 	upper := filepath.Join(target, "upper")
 	err = Overlay(filepath.Join(target, "root"), lower, upper, filepath.Join(target, "work"), OverlayOptions{})
 	t.Log(err)
+}
+
+// What a killed trial left goes with the next one; that of a living one stays.
+func TestSweepTrials(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, trialPrefix+"1")
+	if err := os.MkdirAll(filepath.Join(left, "work/work"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(left, "file"), "")
+	alive, unlock, err := trialDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func(path string) bool { _, err := os.Stat(path); return err == nil }
+	sweepTrials(dir)
+	if there(left) || !there(alive) {
+		t.Error("the dead one's:", there(left), "the living one's:", there(alive))
+	}
+	unlock()
+	if sweepTrials(dir); there(alive) {
+		t.Error("still there")
+	}
+}
+
+// Trials side by side do not take each other's directory away.
+func TestOverlaySupportedAtOnce(t *testing.T) {
+	if !mounttest.Run(t) {
+		return
+	}
+	dir := t.TempDir()
+	if err := OverlaySupported(dir); err != nil {
+		t.Skip(err)
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				if err := OverlaySupported(dir); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Error("left behind:", left)
+	}
 }
 
 // The benchmarks need a namespace: unshare -rm env BRYO_TEST_NAMESPACE=1 go test -bench .

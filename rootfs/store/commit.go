@@ -21,6 +21,9 @@ import (
 // then an interrupted commit leaves nothing that a name leads to.
 func (s *Store) commit(p *plan, names []string, options ImportOptions) (record *image.Record, err error) {
 	err = s.mutate(func() error {
+		if options.Local && len(names) > 0 && !s.hasImage(p.id) {
+			s.markImage(p.id)
+		}
 		if err := s.createImage(p, options.Index); err != nil {
 			return err
 		}
@@ -33,9 +36,15 @@ func (s *Store) commit(p *plan, names []string, options ImportOptions) (record *
 		if record, err = s.writeRecords(p.id, names); err != nil {
 			return err
 		}
+		s.imageDone(p.id)
 		return syncDir(filepath.Join(s.root, "storage", "overlay-images"))
 	})
 	return record, err
+}
+
+func (s *Store) hasImage(id string) bool {
+	_, err := s.storage.Image(id)
+	return err == nil
 }
 
 // writeRecords makes the records that the next run looks for.

@@ -23,6 +23,9 @@ func (s *Store) heal() {
 	s.healStaging()
 	s.healLinks()
 	s.healImages()
+	s.healBooks()
+	s.healLayerBooks()
+	s.healParted(context.Background())
 	s.healUnsynced(context.Background(), false)
 }
 
@@ -97,7 +100,7 @@ func abandoned(dir string) bool {
 }
 
 // healImages removes images without a configuration: their writer was killed
-// before it gave them a name. Layers stay for whoever pulls the image again.
+// before it gave them a name.
 func (s *Store) healImages() {
 	stored, err := s.storage.Images()
 	if err != nil {
@@ -117,6 +120,7 @@ func (s *Store) healImages() {
 	}
 	defer unlock()
 	s.mutate(func() error {
+		done := s.markLayers()
 		for _, i := range stored {
 			if !known[i.ID] {
 				if _, err := s.storage.DeleteImage(i.ID, true); err != nil {
@@ -124,6 +128,7 @@ func (s *Store) healImages() {
 				}
 			}
 		}
+		done()
 		return nil
 	})
 }

@@ -65,6 +65,10 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 		return nil, err
 	}
 	defer unlock()
+	done := func() {}
+	if options.Local {
+		done = s.markLayers()
+	}
 	mark := &mark{root: s.root}
 	// An image that another process removes meanwhile takes along layers that
 	// were counted on: then the missing ones are fetched after all.
@@ -80,7 +84,9 @@ func (s *Store) importPlan(ctx context.Context, p *plan, options ImportOptions) 
 			break
 		}
 	}
-	if err != nil && ctx.Err() == nil {
+	if err == nil {
+		done()
+	} else if ctx.Err() == nil {
 		err = errors.Join(err, mark.settle()) // whole layers stay for the next try
 	}
 	return record, err

@@ -61,6 +61,7 @@ func (s *Store) Make(ctx context.Context, o MakeOptions) (*image.Record, error) 
 	if err != nil {
 		return nil, errors.Join(err, s.dropStaged(staged))
 	}
+	done := s.markLayers()
 	mark := &mark{root: s.root}
 	if err := errors.Join(s.keepMade(ctx, p, staged, mark), mark.settle()); err != nil {
 		return nil, err
@@ -69,7 +70,11 @@ func (s *Store) Make(ctx context.Context, o MakeOptions) (*image.Record, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.commit(p, names, ImportOptions{Local: true, Comment: o.History.Comment})
+	record, err := s.commit(p, names, ImportOptions{Local: true, Comment: o.History.Comment})
+	if err == nil {
+		done()
+	}
+	return record, err
 }
 
 // parent reads configuration and manifest of the image below.

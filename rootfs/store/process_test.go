@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -173,6 +174,97 @@ func TestHealStaging(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Dir(dir)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a killed writer left beside the books goes with the next opening, unless
+// somebody writes at that moment.
+func TestHealBooks(t *testing.T) {
+	s := newStore(t, Options{})
+	record := s.mustImport(t, childImage(), "app")
+	images := filepath.Join(s.root, "storage/overlay-images")
+	left := []string{
+		filepath.Join(images, ".tmp-images.json1"),
+		filepath.Join(images, record.ID, ".tmp-manifest1"),
+		filepath.Join(images, strings.Repeat("0a", 32)),
+		filepath.Join(s.root, "storage/overlay-layers/.tmp-layers.json1"),
+	}
+	for _, path := range left {
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := func() (n int) {
+		for _, path := range left {
+			if _, err := os.Stat(path); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	importing, _ := s.locks.try(lockImports, false)
+	if s.heal(); there() != 1 {
+		t.Error(there(), "there, want that of the layers: an import is under way")
+	}
+	importing()
+	writing, err := image.Lock(s.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	healed := make(chan struct{})
+	go func() { s.heal(); close(healed) }()
+	time.Sleep(50 * time.Millisecond)
+	if there() != 1 {
+		t.Error("removed while somebody writes")
+	}
+	writing()
+	if <-healed; there() != 0 {
+		t.Error(there(), "are still there")
+	}
+	if config, err := os.ReadDir(filepath.Join(images, record.ID)); err != nil || len(config) != 2 {
+		t.Error("the image's own files:", config, err)
+	}
+}
+
+// Layers of a removed image, or of a commit, and an image that did not get its name
+// go with the next opening if their writer was killed; others stay for the next pull.
+func TestHealParted(t *testing.T) {
+	s := newStore(t, Options{})
+	layers := func() int { found, _ := image.Layers(s.root); return len(found) }
+	bad := gzipLayer(tarOf("g", "x"))
+	bad.open = func() (io.ReadCloser, error) {
+		for end := time.Now().Add(10 * time.Second); layers() == 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		return nil, errors.New("network down")
+	}
+	s.Import(context.Background(), newFake("half", gzipLayer(tarOf("half", "x")), bad), ImportOptions{})
+	if s.heal(); layers() != 1 {
+		t.Fatal(layers(), "layers, want the one to go on with")
+	}
+	s.markLayers()
+	importing, _ := s.locks.try(lockImports, false)
+	if s.heal(); layers() != 1 {
+		t.Error("removed while an import is under way")
+	}
+	importing()
+	if s.heal(); layers() != 0 || len(namesIn(s.partingDir())) != 0 {
+		t.Error(layers(), "layers and marks", namesIn(s.partingDir()))
+	}
+	named, nameless := s.mustImport(t, childImage(), "app"), s.mustImport(t, newFake("nameless", plainLayer(tarOf("n", "x"))))
+	s.markImage(named.ID)
+	s.markImage(nameless.ID)
+	s.options.InUse = func(id string) []string { return []string{"c"} }
+	if s.heal(); layers() != 5 {
+		t.Error("an image was removed that a container uses")
+	}
+	s.options.InUse = nil
+	s.markImage(nameless.ID)
+	if s.heal(); layers() != 4 {
+		t.Error(layers(), "layers: the image that did not get its name")
+	}
+	if _, err := s.Remove("app", RemoveOptions{}); err != nil || len(namesIn(s.partingDir())) != 0 {
+		t.Error(err, namesIn(s.partingDir()))
 	}
 }
 

@@ -71,13 +71,17 @@ func (s *Store) Remove(ref string, options RemoveOptions) (removed []Removed, er
 }
 
 // lockImages keeps new containers from starting on an image while it is removed.
-func (s *Store) lockImages() (func(), error) {
+func (s *Store) lockImages() (unlock func(), err error) { return s.flockImages(0) }
+
+func (s *Store) tryLockImages() (unlock func(), err error) { return s.flockImages(unix.LOCK_NB) }
+
+func (s *Store) flockImages(how int) (unlock func(), err error) {
 	file, err := os.OpenFile(filepath.Join(s.root, "images.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX); err != unix.EINTR {
+		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX|how); err != unix.EINTR {
 			break
 		}
 	}
@@ -251,10 +255,13 @@ func (s *Store) deleteImage(gone *image.Image) ([]Removed, error) {
 	if err := image.RemoveID(s.root, gone.ID); err != nil {
 		return nil, err
 	}
+	// The library deletes the entry first: who is killed then leaves the layers.
+	done := s.markLayers()
 	layers, err := s.storage.DeleteImage(gone.ID, true)
 	if err != nil {
 		return nil, fmt.Errorf("delete image %.12s: %w", gone.ID, err)
 	}
+	done()
 	lines := []Removed{{Deleted: "sha256:" + gone.ID}}
 	chain := image.ChainIDs(config.DiffIDs)
 	for i := range layers { // topmost first
