@@ -14,7 +14,6 @@ import (
 	"bryo/internal/engine"
 	"bryo/internal/format"
 	"bryo/internal/hostinfo"
-	"bryo/internal/state"
 	"bryo/internal/supervisor"
 	"bryo/sandbox/userns"
 )
@@ -168,8 +167,6 @@ func cureOf(err error) string {
 		return hostinfo.Explain(setup.Err, setup.Step)
 	case errors.As(err, &root):
 		return "name a directory of your own: bryo --root DIR, or BRYO_ROOT=DIR"
-	case errors.Is(err, state.ErrNameTaken):
-		return "remove (or rename) that container to be able to reuse that name"
 	}
 	return ""
 }

@@ -68,7 +68,7 @@ func inspectOne(e *engine.Engine, kind, name string, sizes bool) (any, error) {
 	v, err := e.Volume(name)
 	var missing *volume.NotFoundError
 	if kind == "" && errors.As(err, &missing) {
-		return nil, fmt.Errorf("no such object: %s", printable(name))
+		return nil, fmt.Errorf("No such object: %s", printable(name))
 	}
 	if err != nil {
 		return nil, err

@@ -242,7 +242,7 @@ func renameCommand() *cli.Command {
 				return err
 			}
 			if c.Args().Get(0) == "" || c.Args().Get(1) == "" {
-				return errors.New("neither old nor new names may be empty")
+				return errors.New("Neither old nor new names may be empty")
 			}
 			e, container, err := containerOf(c, c.Args().First())
 			if err != nil {

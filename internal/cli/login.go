@@ -73,7 +73,7 @@ func credentialsOf(c *cli.Context) (images.LoginArgs, error) {
 	}
 	if who.Username == "" || who.Password == "" {
 		if !isTTY(os.Stdin) {
-			return who, errors.New("cannot perform an interactive login from a non TTY device: use --username and --password-stdin")
+			return who, errors.New("Cannot perform an interactive login from a non TTY device: use --username and --password-stdin")
 		}
 		return ask(who)
 	}

@@ -82,7 +82,7 @@ func showPort(c *cli.Context, list []port.Mapping, name, text string) error {
 		}
 	}
 	if !found {
-		return fmt.Errorf("no public port '%s' published for %s", wanted, printable(name))
+		return fmt.Errorf("No public port '%s' published for %s", wanted, printable(name))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,6 +70,9 @@ func ps(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkNamed(list, filters); err != nil {
+		return err
+	}
 	last := c.Int("last")
 	if c.Bool("latest") {
 		last = 1
@@ -76,11 +80,7 @@ func ps(c *cli.Context) error {
 	all := c.Bool("all") || last > 0 || len(filters["status"]) > 0 || len(filters["exited"]) > 0
 	var rows []format.Row
 	for _, container := range list {
-		keep, err := psMatches(list, container, filters)
-		if err != nil {
-			return err
-		}
-		if !keep || !all && !container.Running() && container.Status.Phase != state.Restarting {
+		if !psMatches(list, container, filters) || !all && !container.Running() && container.Status.Phase != state.Restarting {
 			continue
 		}
 		if last > 0 && len(rows) == last {
@@ -198,18 +198,25 @@ func healthText(status string) string {
 	return status
 }
 
-func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) (bool, error) {
+// checkNamed refuses filters that name a container which is not there.
+func checkNamed(list []*engine.Container, f format.Filters) error {
+	for _, name := range slices.Concat(f["before"], f["since"]) {
+		if findContainer(list, name) == nil {
+			return fmt.Errorf("%w: %s", state.ErrNotFound, printable(name))
+		}
+	}
+	return nil
+}
+
+func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) bool {
 	if c.Broken != nil {
-		return len(f) == 0 || f.MatchesPrefix("id", c.ID), nil
+		return len(f) == 0 || f.MatchesPrefix("id", c.ID)
 	}
 	for key, before := range map[string]bool{"before": true, "since": false} {
 		for _, name := range f[key] {
 			other := findContainer(list, name)
-			if other == nil {
-				return false, fmt.Errorf("no such container: %s", printable(name))
-			}
 			if before != c.Created.Before(other.Created) || other.ID == c.ID {
-				return false, nil
+				return false
 			}
 		}
 	}
@@ -218,11 +225,11 @@ func psMatches(list []*engine.Container, c *engine.Container, f format.Filters) 
 		health = c.Status.Health.Status
 	}
 	if task, _ := f.Bool("is-task", false); task {
-		return false, nil // of Swarm: there is none
+		return false // of Swarm: there is none
 	}
 	return matchesExited(c, f["exited"]) && f.MatchesPrefix("id", c.ID) && f.MatchesPattern("name", c.Name) && f.MatchesLabels(c.Host.Labels) &&
 		f.Matches("status", c.Status.Phase) && matchesNetwork(c, f["network"]) && matchesPorts(c, f) && f.Matches("health", health) &&
-		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"]), nil
+		matchesAncestor(c, f["ancestor"]) && matchesVolume(c, f["volume"])
 }
 
 // addUnslashed: docker's names begin with a slash, and ^/web$ is how many a script asks

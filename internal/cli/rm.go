@@ -23,7 +23,9 @@ func removeContainers(c *cli.Context) error {
 		switch {
 		case err == nil:
 			fmt.Fprintln(stdout(c), key)
-		case !force || !errors.Is(err, state.ErrNotFound):
+		case force && errors.Is(err, state.ErrNotFound):
+			complain("rm: "+err.Error(), err) // said, as docker does, and no failure
+		default:
 			return fmt.Errorf("rm: %w", err)
 		}
 		return nil

@@ -190,7 +190,7 @@ func runRequest(c *cli.Context) (*engine.RunRequest, error) {
 	if r.Name != "" {
 		r.Name = strings.TrimPrefix(r.Name, "/")
 		if !state.ValidName(r.Name) {
-			return nil, usageError(fmt.Sprintf("invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", printable(r.Name)))
+			return nil, usageError(fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", printable(r.Name)))
 		}
 	}
 	if c.IsSet("entrypoint") {

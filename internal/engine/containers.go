@@ -193,7 +193,7 @@ func (e *Engine) settled(c *Container) (*Container, error) {
 
 func (e *Engine) startable(c *Container) error {
 	if c.Status.Phase == state.Restarting {
-		return fmt.Errorf("container %s is restarting", c.Name)
+		return fmt.Errorf("Container %s is restarting, wait until the container is running", c.Name)
 	}
 	for _, layer := range c.Image.Layers {
 		if _, err := os.Stat(layer); err != nil {
@@ -209,13 +209,13 @@ func (e *Engine) startable(c *Container) error {
 // Attach joins a running container's stdio.
 func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
 	if c.Status.Phase == state.Paused {
-		return 1, errors.New("cannot attach to a paused container, unpause it first")
+		return 1, errors.New("You cannot attach to a paused container, unpause it first")
 	}
 	if c.Status.Phase == state.Restarting {
-		return 1, errors.New("cannot attach to a restarting container, wait until it is running")
+		return 1, errors.New("You cannot attach to a restarting container, wait until it is running")
 	}
 	if !c.Running() {
-		return 1, errors.New("cannot attach to a stopped container, start it first")
+		return 1, errors.New("You cannot attach to a stopped container, start it first")
 	}
 	s := &session{tty: c.Process.Tty, stdin: c.Process.Stdin && o.Stdin, proxy: o.SignalProxy, keys: o.DetachKeys}
 	if err := s.open(); err != nil {
@@ -242,10 +242,10 @@ func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
 // Exec runs another process in a running container and returns its exit code.
 func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error) {
 	if c.Status.Phase == state.Paused {
-		return 1, fmt.Errorf("container %s is paused, unpause the container before exec", c.Name)
+		return 1, fmt.Errorf("Container %s is paused, unpause the container before exec", c.Name)
 	}
 	if c.Status.Phase == state.Restarting {
-		return 1, fmt.Errorf("container %s is restarting, wait until the container is running", c.Name)
+		return 1, fmt.Errorf("Container %s is restarting, wait until the container is running", c.Name)
 	}
 	if !c.Running() {
 		return 1, fmt.Errorf("container %s %w", c.Name, errNotRunning)
@@ -594,10 +594,10 @@ func (e *Engine) delete(c *Container, o RemoveOptions) error {
 func (e *Engine) Rename(c *Container, name string) error {
 	name = strings.TrimPrefix(name, "/")
 	if !state.ValidName(name) {
-		return fmt.Errorf("invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+		return fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	if name == c.Name {
-		return errors.New("renaming a container with the same name as its current name")
+		return errors.New("Renaming a container with the same name as its current name")
 	}
 	old := c.Name
 	if err := e.containers().Rename(c.Config, name); err != nil {

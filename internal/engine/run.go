@@ -147,7 +147,7 @@ func (e *Engine) Image(ctx context.Context, r RunRequest) (*image.Record, error)
 		return nil, err
 	}
 	if r.Pull == "never" {
-		return nil, fmt.Errorf("no such image: %s (--pull never)", r.Image)
+		return nil, fmt.Errorf("No such image: %s (--pull never)", familiar(r.Image))
 	}
 	if !r.Quiet {
 		fmt.Fprintf(os.Stderr, "Unable to find image '%s' locally\n", familiar(r.Image))

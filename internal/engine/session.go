@@ -141,7 +141,7 @@ func (s *session) openInput() error {
 func DetachKeys(spelling string) ([]byte, error) {
 	keys, err := term.ToBytes(cmp.Or(spelling, defaultKeys))
 	if err != nil {
-		return nil, fmt.Errorf("invalid detach keys (%s): %w", spelling, err)
+		return nil, fmt.Errorf("Invalid detach keys (%s): %w", spelling, err)
 	}
 	return keys, nil
 }

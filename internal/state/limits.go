@@ -177,15 +177,15 @@ const minMemory = 6 << 20
 func (l *Limits) Check(cpus int) error {
 	switch {
 	case l.Memory != 0 && l.Memory < minMemory:
-		return fmt.Errorf("minimum memory limit allowed is 6MB")
+		return fmt.Errorf("Minimum memory limit allowed is 6MB")
 	case l.Memory > 0 && l.MemorySwap > 0 && l.MemorySwap < l.Memory:
-		return fmt.Errorf("minimum memoryswap limit should be larger than memory limit, see usage")
+		return fmt.Errorf("Minimum memoryswap limit should be larger than memory limit, see usage")
 	case l.Memory == 0 && l.MemorySwap > 0:
-		return fmt.Errorf("you should always set the memory limit when using memoryswap limit, see usage")
+		return fmt.Errorf("You should always set the Memory limit when using Memoryswap limit, see usage")
 	case l.MemoryReservation != 0 && l.MemoryReservation < minMemory:
-		return fmt.Errorf("minimum memory reservation allowed is 6MB")
+		return fmt.Errorf("Minimum memory reservation allowed is 6MB")
 	case l.Memory > 0 && l.MemoryReservation > l.Memory:
-		return fmt.Errorf("minimum memory limit can not be less than memory reservation limit, see usage")
+		return fmt.Errorf("Minimum memory limit can not be less than memory reservation limit, see usage")
 	case l.NanoCPUs > 0 && l.CPUPeriod > 0:
 		return fmt.Errorf("conflicting options: --cpus and --cpu-period cannot both be set")
 	case l.NanoCPUs > 0 && l.CPUQuota > 0:
@@ -197,7 +197,7 @@ func (l *Limits) Check(cpus int) error {
 	case l.CPUQuota > 0 && l.CPUQuota < 1000:
 		return fmt.Errorf("CPU cfs quota can not be less than 1ms (i.e. 1000)")
 	case l.BlkioWeight != 0 && (l.BlkioWeight < 10 || l.BlkioWeight > 1000):
-		return fmt.Errorf("range of blkio weight is from 10 to 1000")
+		return fmt.Errorf("Range of blkio weight is from 10 to 1000")
 	}
 	return nil
 }

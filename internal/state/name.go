@@ -28,11 +28,11 @@ func (d Dir) takeName(name, id string) error {
 			continue // gone meanwhile
 		}
 		if d.holds(holder, name) {
-			return fmt.Errorf("%w: the container name %q is already in use by container %q", ErrNameTaken, name, holder)
+			return fmt.Errorf("%w. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", ErrNameTaken, "/"+name, holder)
 		}
 		d.Release(name, holder) // left by a container that is gone, or by a rename that was cut
 	}
-	return fmt.Errorf("%w: %q", ErrNameTaken, name)
+	return fmt.Errorf("%w. The container name %q is already in use", ErrNameTaken, "/"+name)
 }
 
 // holds says whether a name that points to a container is its own, or about to be.

@@ -29,8 +29,8 @@ import (
 
 // Errors that callers distinguish.
 var (
-	ErrNotFound  = errors.New("no such container")
-	ErrNameTaken = errors.New("conflict")
+	ErrNotFound  = errors.New("No such container") // docker's words and capitals: scripts look for them
+	ErrNameTaken = errors.New("Conflict")
 	ErrAmbiguous = errors.New("multiple IDs found with provided prefix")
 	ErrNoName    = errors.New("invalid container name or ID: value is empty")
 )

@@ -529,9 +529,9 @@ func (s *supervisor) freeze(stop bool) error {
 	case s.config.Host.PID != "" && s.config.Host.PID != "private":
 		return errors.New("the container's processes are not in a pid namespace of their own: who else would stop cannot be told")
 	case stop && phase == state.Paused:
-		return errors.New("container is already paused")
+		return fmt.Errorf("Container %s is already paused", s.config.ID)
 	case !stop && phase != state.Paused:
-		return errors.New("container is not paused")
+		return fmt.Errorf("Container %s is not paused", s.config.ID)
 	}
 	sig, next, event := unix.SIGSTOP, state.Paused, "pause"
 	if !stop {

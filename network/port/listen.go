@@ -204,7 +204,7 @@ func advise(err error, m Mapping, n uint16) error {
 	proto := m.Protocol
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("address already in use: publish another port, or end what holds it (ss -lnp --%s 'sport = :%d' shows it)", proto, n)
+		return fmt.Errorf("port is already allocated: address already in use: publish another port, or end what holds it (ss -lnp --%s 'sport = :%d' shows it)", proto, n)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		start := firstFree()
 		return fmt.Errorf("permission denied: ports below %d are root's on this host: publish one from there on, or: sudo sysctl net.ipv4.ip_unprivileged_port_start=%d", start, n)

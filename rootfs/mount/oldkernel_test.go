@@ -78,7 +78,7 @@ func TestOldBinds(t *testing.T) {
 	mounttest.Deny(t, unix.SYS_OPEN_TREE, unix.SYS_OPENAT2)
 	t.Run("before 5.2", func(t *testing.T) {
 		all(t)
-		if _, err := stage(t, "/no/such:/x", StageOptions{}); err == nil || err.Error() != "bind mount source /no/such: no such file or directory" {
+		if _, err := stage(t, "/no/such:/x", StageOptions{}); err == nil || err.Error() != "bind source path does not exist: /no/such" {
 			t.Error(err)
 		}
 	})

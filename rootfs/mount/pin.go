@@ -41,12 +41,24 @@ func (a Attributes) empty() bool {
 // takes the mounts below along. The caller closes it.
 func Pin(source string, recursive bool) (*Pinned, error) {
 	p, err := pin(unix.AT_FDCWD, source, 0, recursive)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, &noSource{source, err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("bind mount source %s: %w", source, err)
 	}
 	p.source = source
 	return p, nil
 }
+
+// noSource is what docker says of a bind whose source is not there.
+type noSource struct {
+	path string
+	err  error
+}
+
+func (e *noSource) Error() string { return "bind source path does not exist: " + e.path }
+func (e *noSource) Unwrap() error { return e.err }
 
 // PinBelow opens sub inside the directory dir; links in sub may not leave it.
 func PinBelow(dir, sub string, recursive bool) (*Pinned, error) {

@@ -81,7 +81,7 @@ func TestStageBinds(t *testing.T) {
 		t.Error("a FIFO:", err)
 	}
 	_, err = stage(t, "/no/such:/data", StageOptions{})
-	if err == nil || err.Error() != "bind mount source /no/such: no such file or directory" {
+	if err == nil || err.Error() != "bind source path does not exist: /no/such" {
 		t.Error(err)
 	}
 	_, err = stage(t, filepath.Join(src, "file/x")+":/data", StageOptions{})

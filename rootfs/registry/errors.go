@@ -29,6 +29,9 @@ var (
 	ErrRefused      = errors.New("refused") // redirects and realms against the rules
 )
 
+// opManifest is the Op of a request for a manifest.
+const opManifest = "get manifest"
+
 // Error says what was asked of which registry. Its text never holds
 // credentials, queries of URLs (signed download links are secrets) or control
 // characters.
@@ -41,13 +44,26 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := e.Op + " " + e.What
+	s := e.subject()
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	} else if e.Kind != nil {
 		s += ": " + e.Kind.Error()
 	}
 	return s
+}
+
+// subject begins with docker's words where a pull asked for what is not there or not
+// for everybody: scripts look for them.
+func (e *Error) subject() string {
+	switch {
+	case e.Op != opManifest:
+	case e.Kind == ErrNotFound:
+		return "manifest for " + e.What + " not found"
+	case e.Kind == ErrDenied, e.Kind == ErrUnauthorized:
+		return "pull access denied for " + e.What + ", repository does not exist or may require 'bryo login'"
+	}
+	return e.Op + " " + e.What
 }
 
 func (e *Error) Unwrap() []error {

@@ -83,12 +83,12 @@ func acceptHeader() http.Header {
 	return h
 }
 
-// name is "docker.io/library/debian:13" or "...@sha256:..." for errors.
+// name is "debian:13" or "...@sha256:..." for errors.
 func (s *session) name(id string) string {
 	if strings.Contains(id, ":") {
-		return s.ep.Ref.Name() + "@" + id
+		return s.ep.Ref.FamiliarName() + "@" + id
 	}
-	return s.ep.Ref.Name() + ":" + id
+	return s.ep.Ref.FamiliarName() + ":" + id
 }
 
 // manifest fetches by tag or digest. want is the media type that an index
@@ -96,7 +96,7 @@ func (s *session) name(id string) string {
 // with a tag their own digest is what the rest of the pull is pinned to, so
 // that a tag which moves meanwhile changes nothing.
 func (s *session) manifest(ctx context.Context, id string, want types.MediaType) (Manifest, error) {
-	q := request{op: "get manifest", what: s.name(id), method: http.MethodGet, url: s.url("manifests/" + id),
+	q := request{op: opManifest, what: s.name(id), method: http.MethodGet, url: s.url("manifests/" + id),
 		header: acceptHeader(), ok: []int{http.StatusOK}}
 	data, header, err := s.fetch(ctx, q, maxManifest)
 	if err != nil {
@@ -244,7 +244,7 @@ func (s *session) resolve(ctx context.Context, m Manifest, want v1.Platform) (Ma
 			return m, nil, err
 		}
 		if child.Size != int64(len(m.Raw)) {
-			return m, nil, s.fail("get manifest", s.name(child.Digest.String()), sizeError(int64(len(m.Raw)), child.Size))
+			return m, nil, s.fail(opManifest, s.name(child.Digest.String()), sizeError(int64(len(m.Raw)), child.Size))
 		}
 	}
 	image, err := parseImage(m.Raw)

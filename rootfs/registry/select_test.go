@@ -180,7 +180,7 @@ location = %q
 	if d, _ := got.Digest(); d != digest || got.Reference() != ref {
 		t.Errorf("%v", d)
 	}
-	if len(rec.lines) != 2 || !strings.Contains(rec.lines[0], "mirror "+empty.host()+": get manifest") || !strings.Contains(rec.lines[1], "text/html") {
+	if len(rec.lines) != 2 || !strings.Contains(rec.lines[0], "mirror "+empty.host()+": manifest for ") || !strings.Contains(rec.lines[1], "text/html") {
 		t.Errorf("notes %q", rec.lines)
 	}
 	for _, s := range []*server{good, empty, liar} {

@@ -254,7 +254,7 @@ func TestHealParted(t *testing.T) {
 	named, nameless := s.mustImport(t, childImage(), "app"), s.mustImport(t, newFake("nameless", plainLayer(tarOf("n", "x"))))
 	s.markImage(named.ID)
 	s.markImage(nameless.ID)
-	s.options.InUse = func(id string) []string { return []string{"c"} }
+	s.options.InUse = func(string) []User { return []User{{ID: "c"}} }
 	if s.heal(); layers() != 5 {
 		t.Error("an image was removed that a container uses")
 	}

@@ -92,7 +92,20 @@ func (s *Store) flockImages(how int) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-func (s *Store) users(id string) []string {
+// User is a container that is made of an image.
+type User struct {
+	ID      string
+	Running bool
+}
+
+func (u User) String() string {
+	if u.Running {
+		return fmt.Sprintf("running container %.12s", u.ID)
+	}
+	return fmt.Sprintf("stopped container %.12s", u.ID)
+}
+
+func (s *Store) users(id string) []User {
 	if s.options.InUse == nil {
 		return nil
 	}
@@ -103,7 +116,7 @@ func (s *Store) users(id string) []string {
 type removal struct {
 	store *Store
 	image image.Image
-	users []string // containers
+	users []User
 	force bool
 	lines []Removed
 }
@@ -131,7 +144,7 @@ func (r *removal) names() []string {
 // byName removes one name; the image goes if it was the last.
 func (r *removal) byName(ref, name string) error {
 	if !r.force && len(r.users) > 0 && singleReference(r.names()) {
-		return &ConflictError{fmt.Sprintf("unable to remove repository reference %q (must force) - container %.12s is using its referenced image %.12s", ref, r.users[0], r.image.ID)}
+		return &ConflictError{fmt.Sprintf("unable to remove repository reference %q (must force) - container %.12s is using its referenced image %.12s", ref, r.users[0].ID, r.image.ID)}
 	}
 	if err := r.untag(name); err != nil {
 		return err
@@ -143,16 +156,8 @@ func (r *removal) byName(ref, name string) error {
 }
 
 func (r *removal) byID() error {
-	names := r.names()
-	if len(r.users) > 0 && (!r.force || len(names) == 0) {
-		cure := "must be forced"
-		if len(names) == 0 {
-			cure = "cannot be forced"
-		}
-		return &ConflictError{fmt.Sprintf("unable to delete %.12s (%s) - image is being used by container %.12s", r.image.ID, cure, r.users[0])}
-	}
-	if !r.force && !singleReference(names) {
-		return &ConflictError{fmt.Sprintf("unable to delete %.12s (must be forced) - image is referenced in multiple repositories", r.image.ID)}
+	if err := r.conflict(); err != nil {
+		return err
 	}
 	for len(r.names()) > 0 {
 		if err := r.untag(r.names()[0]); err != nil {
@@ -163,6 +168,30 @@ func (r *removal) byID() error {
 		return nil
 	}
 	return r.delete()
+}
+
+// conflict is what keeps an image from going by its ID. A stopped container keeps its
+// layers when the names go by force; one without names has only them.
+func (r *removal) conflict() error {
+	names := r.names()
+	if i := slices.IndexFunc(r.users, func(u User) bool { return u.Running }); i >= 0 {
+		return r.cannot("cannot be forced", r.users[i])
+	}
+	if !r.force && !singleReference(names) {
+		return &ConflictError{fmt.Sprintf("unable to delete %.12s (must be forced) - image is referenced in multiple repositories", r.image.ID)}
+	}
+	switch {
+	case len(r.users) == 0:
+	case len(names) == 0:
+		return r.cannot("cannot be forced", r.users[0])
+	case !r.force:
+		return r.cannot("must be forced", r.users[0])
+	}
+	return nil
+}
+
+func (r *removal) cannot(cure string, by User) error {
+	return &ConflictError{fmt.Sprintf("unable to delete %.12s (%s) - image is being used by %s", r.image.ID, cure, by)}
 }
 
 // singleReference tells whether the names are at most one tag, and digests of

@@ -34,7 +34,7 @@ type Options struct {
 	Fetched func(blob string) int64
 	// InUse names the containers that use an image; nil for none. It is called
 	// with images.lock held exclusively.
-	InUse func(imageID string) []string
+	InUse func(imageID string) []User
 }
 
 // Store is an open image store. Its methods may be called from several

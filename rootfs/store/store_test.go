@@ -522,8 +522,8 @@ func lines(removed []Removed) string {
 }
 
 func TestRemove(t *testing.T) {
-	users := map[string][]string{}
-	s := newStore(t, Options{InUse: func(id string) []string { return users[id] }})
+	users := map[string][]User{}
+	s := newStore(t, Options{InUse: func(id string) []User { return users[id] }})
 	base := tarOf("base", "x")
 	one := s.mustImport(t, newFake("one", gzipLayer(base), gzipLayer(tarOf("f", "1"))), "app:1")
 	s.mustImport(t, newFake("two", gzipLayer(base)), "base:1")
@@ -534,14 +534,19 @@ func TestRemove(t *testing.T) {
 	if err != nil || lines(removed) != "Untagged: app:2" {
 		t.Errorf("%s %v", lines(removed), err)
 	}
-	users[one.ID] = []string{"0123456789abcdef"}
+	users[one.ID] = []User{{ID: "0123456789abcdef"}}
 	var conflict *ConflictError
 	if _, err := s.Remove("app:1", RemoveOptions{}); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "container 0123456789ab is using") {
 		t.Error(err)
 	}
-	if _, err := s.Remove(one.ID, RemoveOptions{}); !errors.As(err, &conflict) {
+	if _, err := s.Remove(one.ID, RemoveOptions{}); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "(must be forced) - image is being used by stopped container 0123456789ab") {
 		t.Error(err)
 	}
+	users[one.ID][0].Running = true
+	if _, err := s.Remove(one.ID, RemoveOptions{Force: true}); !errors.As(err, &conflict) || !strings.Contains(err.Error(), "(cannot be forced) - image is being used by running container 0123456789ab") {
+		t.Error(err)
+	}
+	users[one.ID][0].Running = false
 	if removed, err := s.Remove("app:1", RemoveOptions{Force: true}); err != nil || lines(removed) != "Untagged: app:1\nUntagged: app@"+one.Digest {
 		t.Errorf("%s %v", lines(removed), err)
 	}
@@ -585,11 +590,11 @@ func (s *Store) mustResolve(t testing.TB, ref string) *image.Record {
 }
 
 func TestPrune(t *testing.T) {
-	users := map[string][]string{}
-	s := newStore(t, Options{Parallel: 1, InUse: func(id string) []string { return users[id] }})
+	users := map[string][]User{}
+	s := newStore(t, Options{Parallel: 1, InUse: func(id string) []User { return users[id] }})
 	old := s.mustImport(t, newFake("old", gzipLayer(tarOf("f", "old"))), "app")
 	used := s.mustImport(t, newFake("used", gzipLayer(tarOf("f", "used"))), "app")
-	users[used.ID] = []string{"c"}
+	users[used.ID] = []User{{ID: "c"}}
 	s.mustImport(t, newFake("now", gzipLayer(tarOf("f", "now"))), "app")
 	report, err := s.Prune(context.Background(), PruneOptions{})
 	if err != nil || len(report.Removed) == 0 || report.Freed == 0 {
@@ -605,7 +610,7 @@ func TestPrune(t *testing.T) {
 	if err != nil || len(report.Removed) != 0 {
 		t.Error(report, err)
 	}
-	users = map[string][]string{}
+	users = map[string][]User{}
 	// What an interrupted import left goes too.
 	bad := gzipLayer(tarOf("g", "x"))
 	bad.open = func() (io.ReadCloser, error) { return nil, errors.New("network down") }

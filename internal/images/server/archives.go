@@ -238,7 +238,7 @@ func (r *role) pushTargets(a images.PushArgs) ([]reference.Reference, error) {
 		}
 	}
 	if len(refs) == 0 {
-		return nil, fmt.Errorf("an image does not exist locally with the tag: %s", name.FamiliarName())
+		return nil, fmt.Errorf("An image does not exist locally with the tag: %s", name.FamiliarName())
 	}
 	return refs, nil
 }
@@ -246,7 +246,7 @@ func (r *role) pushTargets(a images.PushArgs) ([]reference.Reference, error) {
 func (r *role) pushOne(ctx context.Context, ref reference.Reference, a images.PushArgs) (string, error) {
 	img, found, err := r.store.Image(ref.String(), a.Platform)
 	if err != nil {
-		return "", fmt.Errorf("an image does not exist locally with the tag: %s", ref.FamiliarName())
+		return "", fmt.Errorf("An image does not exist locally with the tag: %s", ref.FamiliarName())
 	}
 	view := progress.New(progress.Options{Out: os.Stdout, Terminal: os.Stderr, Quiet: a.Quiet})
 	defer view.Close()

@@ -86,21 +86,22 @@ func args[T any](r *role) (T, error) { return serving.Args[T](r.request) }
 
 func (r *role) partialDir() string { return filepath.Join(r.request.Root, "partial") }
 
-// usedBy names the containers, running or stopped, that are made of an image.
-func usedBy(root string) func(string) []string {
-	return func(id string) (names []string) {
+// usedBy lists the containers, running or stopped, that are made of an image.
+func usedBy(root string) func(string) []store.User {
+	return func(id string) (users []store.User) {
 		containers := state.Open(root)
 		ids, err := containers.IDs()
 		if err != nil {
-			return []string{"(unreadable: " + err.Error() + ")"}
+			return []store.User{{ID: "(unreadable: " + err.Error() + ")"}}
 		}
 		for _, container := range ids {
 			config, err := containers.Load(container)
 			if err != nil || config.Image.ID == id {
-				names = append(names, container)
+				status, _ := containers.Status(container)
+				users = append(users, store.User{ID: container, Running: status != nil && (status.Phase == state.Running || status.Phase == state.Paused)})
 			}
 		}
-		return names
+		return users
 	}
 }
 

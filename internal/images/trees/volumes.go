@@ -2,7 +2,6 @@ package trees
 
 import (
 	"context"
-	"fmt"
 
 	"bryo/internal/images"
 	"bryo/internal/images/serving"
@@ -23,7 +22,7 @@ func removeVolumes(_ context.Context, r *images.Request) (any, error) {
 	var result images.RemoveResult
 	for _, name := range a.Names {
 		if err := volume.NewStore(r.Root).Remove(name, a.Force, containers.VolumeUsersKnown); err != nil {
-			result.Errors = append(result.Errors, images.Failure{Message: fmt.Sprintf("remove %s: %v", name, err)})
+			result.Errors = append(result.Errors, images.Failure{Message: err.Error()})
 			continue
 		}
 		result.Lines = append(result.Lines, name)
