@@ -34,25 +34,18 @@ func Write(root, name, platform string, record *Record) error {
 	return replace(filepath.Join(Dir(root), file), blob)
 }
 
-// replace writes a temporary file in the same directory and renames it.
-func replace(path string, blob []byte) (err error) {
-	file, err := os.CreateTemp(filepath.Dir(path), ".tmp-") // 0600
+// replace writes a temporary file in the same directory and renames it. There is one
+// writer at a time, and what a killed one left is overwritten by the next.
+func replace(path string, blob []byte) error {
+	temporary := filepath.Join(filepath.Dir(path), ".tmp-new")
+	err := os.WriteFile(temporary, blob, 0o600)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
 	if err != nil {
-		return err
+		os.Remove(temporary)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(file.Name())
-		}
-	}()
-	if _, err = file.Write(blob); err != nil {
-		file.Close()
-		return err
-	}
-	if err = file.Close(); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return err
 }
 
 // RemoveNames deletes the records of the names, of all platforms.
@@ -97,7 +90,7 @@ func SetStamp(root string) error {
 	if err := os.MkdirAll(Dir(root), 0o700); err != nil {
 		return err
 	}
-	temporary := filepath.Join(Dir(root), fmt.Sprintf(".stamp-%d", os.Getpid()))
+	temporary := filepath.Join(Dir(root), ".stamp-new")
 	os.Remove(temporary)
 	if err := os.Symlink(stamp.String(), temporary); err != nil {
 		return err

@@ -82,9 +82,12 @@ func isImageDir(name string) bool {
 	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
 }
 
-func (s *Store) leftOfLayers() []string {
-	dir := filepath.Join(s.root, "storage", "overlay-layers")
-	return unnamed(dir, namesIn(dir))
+func (s *Store) leftOfLayers() (left []string) {
+	for _, dir := range []string{filepath.Join(s.root, "storage"), filepath.Join(s.root, "storage-run", bootID())} {
+		dir = filepath.Join(dir, "overlay-layers")
+		left = append(left, unnamed(dir, namesIn(dir))...)
+	}
+	return left
 }
 
 func unnamed(dir string, names []string) (paths []string) {

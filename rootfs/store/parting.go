@@ -69,6 +69,10 @@ func (s *Store) healParted(ctx context.Context) {
 				}
 			}
 		}
+		// The library finishes what it had begun to delete as soon as it reads.
+		if _, err := s.storage.Layers(); err != nil {
+			return err
+		}
 		if _, err := s.removeOrphans(ctx); err != nil {
 			return err
 		}

@@ -36,7 +36,8 @@ func (s *Store) releaseReserve() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range append(s.inodePaths(), s.reservePath()) {
+	// The last that holdReserve makes goes first: while it is there, so are the others.
+	for _, path := range append([]string{s.reservePath()}, s.inodePaths()...) {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			shared()
 			return nil, err

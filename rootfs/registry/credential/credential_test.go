@@ -131,6 +131,9 @@ func TestStore(t *testing.T) {
 
 func TestStoreNew(t *testing.T) {
 	f := files(t, "")
+	// What a killed login left is not kept.
+	_ = os.MkdirAll(filepath.Dir(f.Write), 0o700)
+	_ = os.WriteFile(filepath.Join(filepath.Dir(f.Write), ".bryo-"+filepath.Base(f.Write)), []byte("secret"), 0o644)
 	if _, err := f.Store("docker.io", Credential{Username: "u", Password: "p"}); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +146,7 @@ func TestStoreNew(t *testing.T) {
 			t.Errorf("%s is %v", path, info.Mode())
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Dir(f.Write) + "/.auth-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Dir(f.Write) + "/.*"); len(left) > 0 {
 		t.Error(left)
 	}
 	if _, err := (Files{}).Store("h.x", Credential{}); err == nil {

@@ -221,7 +221,11 @@ func (f *authFile) write(path string) error {
 	if err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".auth-*") // mode 0600
+	// One name for all, as there is one writer at a time: what a killed one left,
+	// which may hold a password, does not stay.
+	temporary := filepath.Join(filepath.Dir(path), ".bryo-"+filepath.Base(path))
+	os.Remove(temporary)
+	temp, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
