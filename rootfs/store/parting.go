@@ -33,7 +33,8 @@ func (s *Store) markLayers() (done func()) {
 
 const imageMark = "image."
 
-// markImage says that an image is to have a name but may be without. Called within mutate.
+// markImage says that an image without a name is not yet to be, or no more. Called
+// within mutate.
 func (s *Store) markImage(id string) {
 	os.Mkdir(s.partingDir(), 0o700)
 	os.WriteFile(filepath.Join(s.partingDir(), imageMark+id), nil, 0o600)
@@ -83,8 +84,8 @@ func (s *Store) healParted(ctx context.Context) {
 	})
 }
 
-// removeNameless removes an image that did not get its name and that nobody has
-// begun to use.
+// removeNameless removes an image that did not get its name, or has lost its last one,
+// and that nobody uses.
 func (s *Store) removeNameless(id string) error {
 	found, err := s.find(id, "")
 	if errors.Is(err, image.ErrNotFound) {

@@ -146,28 +146,43 @@ func (r *removal) byName(ref, name string) error {
 	if !r.force && len(r.users) > 0 && singleReference(r.names()) {
 		return &ConflictError{fmt.Sprintf("unable to remove repository reference %q (must force) - container %.12s is using its referenced image %.12s", ref, r.users[0].ID, r.image.ID)}
 	}
-	if err := r.untag(name); err != nil {
-		return err
+	return r.asWhole(func() error {
+		if err := r.untag(name); err != nil {
+			return err
+		}
+		if len(r.names()) > 0 || len(r.users) > 0 {
+			return nil
+		}
+		return r.delete()
+	})
+}
+
+// asWhole removes names and image: if it is killed between the two, the next command
+// goes on.
+func (r *removal) asWhole(remove func() error) error {
+	r.store.markImage(r.image.ID)
+	err := remove()
+	if err == nil {
+		r.store.imageDone(r.image.ID)
 	}
-	if len(r.names()) > 0 || len(r.users) > 0 {
-		return nil
-	}
-	return r.delete()
+	return err
 }
 
 func (r *removal) byID() error {
 	if err := r.conflict(); err != nil {
 		return err
 	}
-	for len(r.names()) > 0 {
-		if err := r.untag(r.names()[0]); err != nil {
-			return err
+	return r.asWhole(func() error {
+		for len(r.names()) > 0 {
+			if err := r.untag(r.names()[0]); err != nil {
+				return err
+			}
 		}
-	}
-	if len(r.users) > 0 {
-		return nil
-	}
-	return r.delete()
+		if len(r.users) > 0 {
+			return nil
+		}
+		return r.delete()
+	})
 }
 
 // conflict is what keeps an image from going by its ID. A stopped container keeps its

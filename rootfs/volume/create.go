@@ -67,14 +67,12 @@ func (s *Store) make(v *Volume, durable bool) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(s.dir, newPrefix)
+	tmp, held, err := s.newFolder()
 	if err != nil {
 		return err
 	}
+	defer held.Close() // when it has its place, or is gone
 	defer os.RemoveAll(tmp)
-	if held, err := lockFolder(tmp); err == nil { // until it has its place: it has a maker
-		defer held.Close()
-	}
 	data := filepath.Join(tmp, "_data")
 	if err := os.Mkdir(data, 0o755); err != nil {
 		return err

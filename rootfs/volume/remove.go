@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,9 +78,6 @@ func discard(trash string) error {
 	return err
 }
 
-// youngTime is how long a maker may take to lock the folder that he has made.
-const youngTime = 2 * time.Second
-
 // Trash lists what removals and creations that were killed left.
 func (s *Store) Trash() (names []string, err error) {
 	entries, err := os.ReadDir(s.dir)
@@ -97,10 +93,6 @@ func (s *Store) Trash() (names []string, err error) {
 				continue
 			}
 		case strings.HasPrefix(entry.Name(), newPrefix):
-			info, err := entry.Info()
-			if err != nil || time.Since(info.ModTime()) < youngTime {
-				continue
-			}
 			if lock, err := os.Open(path); err != nil || !free(lock) {
 				continue
 			}
@@ -112,15 +104,31 @@ func (s *Store) Trash() (names []string, err error) {
 	return names, err
 }
 
-// lockFolder keeps a folder from being trash.
-func lockFolder(path string) (*os.File, error) {
+// newFolder makes a folder that is no trash for as long as its lock is held.
+func (s *Store) newFolder() (path string, held *os.File, err error) {
+	for {
+		if path, err = os.MkdirTemp(s.dir, newPrefix); err != nil {
+			return "", nil, err
+		}
+		if held, err = lockFolder(path, 0); !errors.Is(err, fs.ErrNotExist) {
+			return path, held, nil // without a lock where there are none: nobody sweeps it
+		}
+		// A sweep came between the two.
+	}
+}
+
+// lockFolder locks a folder that is there when it has the lock.
+func lockFolder(path string, how int) (*os.File, error) {
 	folder, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+	if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|how); err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
 		folder.Close()
-		return nil, os.NewSyscallError("flock", err)
+		return nil, err
 	}
 	return folder, nil
 }
@@ -136,9 +144,21 @@ func (s *Store) Sweep() error {
 	names, err := s.Trash()
 	errs := []error{err}
 	for _, name := range names {
-		errs = append(errs, discard(filepath.Join(s.dir, name)))
+		errs = append(errs, s.sweep(filepath.Join(s.dir, name)))
 	}
 	return errors.Join(errs...)
+}
+
+// sweep deletes one, unless its maker has locked it meanwhile.
+func (s *Store) sweep(path string) error {
+	if strings.HasPrefix(filepath.Base(path), newPrefix) {
+		held, err := lockFolder(path, unix.LOCK_NB)
+		if err != nil {
+			return nil
+		}
+		defer held.Close()
+	}
+	return discard(path)
 }
 
 // RemoveAnonymous ends those of names that are anonymous and unused: the volumes

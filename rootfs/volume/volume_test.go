@@ -350,13 +350,15 @@ func TestRemoveAnonymousAndSweep(t *testing.T) {
 		}
 	}
 	old := filepath.Join(s.dir, newPrefix+"killed")
-	fresh := filepath.Join(s.dir, newPrefix+"atwork")
 	trash := filepath.Join(s.dir, removedPrefix+"killed")
-	for _, dir := range []string{old, fresh, trash} {
+	for _, dir := range []string{old, trash} {
 		os.Mkdir(dir, 0o700)
 	}
-	past := time.Now().Add(-time.Hour)
-	os.Chtimes(old, past, past)
+	fresh, held, err := s.newFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
 	if err := s.Sweep(); err != nil {
 		t.Fatal(err)
 	}
