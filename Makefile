@@ -15,7 +15,7 @@ TAGS := netgo osusergo urfave_cli_no_docs exclude_graphdriver_btrfs exclude_grap
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-STATIC  := -s -w -linkmode external -extldflags "-static"
+STATIC  := -s -w -linkmode external -extldflags "-static -Wl,--wrap=abort"
 LDFLAGS := $(STATIC) -X bryo/internal/cli.version=$(VERSION) -X bryo/internal/cli.commit=$(COMMIT)
 
 GOARCH    := $(shell $(GO) env GOARCH)

@@ -252,13 +252,16 @@ func (s *Process) run(c *Config) error {
 	status.Close()
 	p := <-prepared
 	c.Filter = p.filter
-	if p.err != nil { // without what it waits for, the process ended
+	switch {
+	case p.err != nil && (err == nil || !errors.Is(p.err, unix.EPIPE)): // without what it waits for, the process ended
 		return p.err
-	}
-	if err != nil {
+	case err != nil: // it had ended before
 		return cmp.Or(gaveUp(report), err)
 	}
-	err = s.takeListener(c.Filter, report)
+	err = laststage.ReadBegun(report)
+	if err == nil {
+		err = s.takeListener(c.Filter, report)
+	}
 	if err == nil {
 		err = laststage.ReadReport(report)
 	}

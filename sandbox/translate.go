@@ -26,18 +26,29 @@ func (e *MountError) Error() string {
 // Mistaken: a directory was to cover a file, or a file a directory.
 func (e *MountError) Mistaken() bool { return e.Cause == unix.ENOTDIR.Error() }
 
-// LimitError: the container has too few descriptors for its own start.
-type LimitError struct{ Err error }
+// LimitError: the container has too few descriptors, or processes, for its own start.
+type LimitError struct {
+	Err   error
+	Files bool // or else processes
+}
 
-func (e *LimitError) Error() string { return "too few open files are allowed for a container to start" }
+func (e *LimitError) Error() string {
+	if e.Files {
+		return "too few open files are allowed for a container to start"
+	}
+	return "too few processes are allowed (ulimit -u, or a control group's pids.max) for a container to start"
+}
 func (e *LimitError) Unwrap() error { return e.Err }
 
 // translate is an error of libcontainer without what it says of its own descriptors and
 // paths, which mean nothing to a user. What happened in init came through a pipe as
 // text, so there is no more than text to look at; what is not known stays as it is.
 func translate(err error, root *specs.Root) error {
-	if errors.Is(err, unix.EMFILE) || strings.HasSuffix(err.Error(), unix.EMFILE.Error()) {
-		return &LimitError{err}
+	switch {
+	case errors.Is(err, unix.EMFILE) || strings.HasSuffix(err.Error(), unix.EMFILE.Error()):
+		return &LimitError{err, true}
+	case errors.Is(err, unix.EAGAIN) || strings.Contains(strings.ToLower(err.Error()), unix.EAGAIN.Error()):
+		return &LimitError{err, false} // clone(2) says so
 	}
 	text := err.Error()
 	if root != nil && len(root.Path) > 1 {

@@ -17,6 +17,7 @@ func TestTranslate(t *testing.T) {
 		init + `open rootfs handle: open /run/jail: too many open files`:                                                                                                               "too few open files are allowed for a container to start",
 		init + `error mounting "/run/stage/0" to rootfs at "/vol": "/data/run/jail/proc" cannot be mounted because it is not of type proc`:                                             `mount on /vol: "/proc" cannot be mounted because it is not of type proc`,
 		init + `mkdir /bin/busybox: not a directory`: "start container: mkdir /bin/busybox: not a directory",
+		"can't get final child's PID from pipe: EOF; runc init error(s): nsexec-1[5]: unable to spawn stage-2: Resource temporarily unavailable; nsexec-0[4]: failed to sync with stage-1: next state (got 0 of 4 bytes)": "too few processes are allowed (ulimit -u, or a control group's pids.max) for a container to start",
 		"something else": "start container: something else",
 	} {
 		if got := translate(errors.New(text), &specs.Root{Path: "/data/run/jail"}).Error(); got != want {

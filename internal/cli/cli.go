@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,17 @@ func Main(args []string) int {
 	if err != nil {
 		return report(words, err)
 	}
-	return report(words, app.Run(words))
+	return report(words, cmp.Or(app.Run(words), app.Writer.(*output).err))
+}
+
+// output is stdout. What is printed there is the result: a command whose result was
+// lost has failed, whatever printed it.
+type output struct{ err error }
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := os.Stdout.Write(b)
+	o.err = cmp.Or(o.err, err)
+	return n, err
 }
 
 // newApp defines the command line: all of it for help and completion, else the
@@ -47,7 +58,7 @@ func newApp(args []string) *cli.App {
 		HideVersion:               true,
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
-		Writer:                    os.Stdout,
+		Writer:                    &output{},
 		ErrWriter:                 os.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              func(c *cli.Context, err error, _ bool) error { return flagError(c, err) },

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -46,6 +47,9 @@ func creation(err error) error {
 func exited(code int, err error) error {
 	if errors.Is(err, engine.ErrDetached) {
 		return nil
+	}
+	if errors.Is(err, engine.ErrOutput) {
+		code = cmp.Or(code, 1)
 	}
 	if err != nil {
 		return &runError{code, err}

@@ -247,7 +247,7 @@ func (s *session) follow() (int, error) {
 				return e.m.Failed.Code, e.m.Failed
 			case e.m.Exited != nil:
 				trace.Mark("told of the end")
-				return e.m.Exited.Code, nil
+				return e.m.Exited.Code, lost(e.m.Exited)
 			case e.m.Started != nil:
 				s.starting = false
 				s.letGo()
@@ -267,6 +267,16 @@ func (s *session) follow() (int, error) {
 			return 0, ErrDetached
 		}
 	}
+}
+
+// ErrOutput: the program ended, and not all that it wrote could be passed on.
+var ErrOutput = errors.New("output lost")
+
+func lost(e *supervisor.Exited) error {
+	if e.Lost == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrOutput, e.Lost)
 }
 
 // forwarded is the last signal that this process passed on, for Forwarded.

@@ -292,6 +292,8 @@ func TestExplain(t *testing.T) {
 		{"helper without privilege", errors.New("write to uid_map failed: Operation not permitted"), "newuidmap", "newgidmap is not installed. See docs/hosts.md#newuidmap"},
 		{"overlay", syscall.ENODEV, "mount overlay", "docs/hosts.md#overlay"},
 		{"proc", syscall.EPERM, "mount proc", "docs/hosts.md#proc"},
+		{"no process left", &os.PathError{Op: "fork/exec", Path: "/usr/bin/newuidmap", Err: syscall.EAGAIN}, "newuidmap", ""},
+		{"no descriptor left", errors.New("newgidmap: open /dev/null: Too many open files in system"), "newgidmap", ""},
 		{"tun", syscall.ENOENT, "open /dev/net/tun", "docs/hosts.md#tun"},
 		{"unknown step", syscall.EPERM, "chdir", ""},
 		{"unrelated error", syscall.EINVAL, "mount overlay", ""},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -111,7 +112,7 @@ func appArmorProfile(program string) []string {
 func Explain(err error, step string) string { return System().Explain(err, step) }
 
 func (h *Host) Explain(err error, step string) string {
-	if err == nil {
+	if err == nil || usedUp(err) {
 		return ""
 	}
 	denied := errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES)
@@ -132,6 +133,13 @@ func (h *Host) Explain(err error, step string) string {
 		return blocker{"no usable /dev/net/tun", tunCure}.text("tun")
 	}
 	return ""
+}
+
+// usedUp: the error says all, and no setting stands behind it.
+func usedUp(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM}, func(e error) bool {
+		return errors.Is(err, e) || strings.HasSuffix(strings.ToLower(err.Error()), e.Error())
+	})
 }
 
 func (h *Host) explainHelper(err error, step string) string {

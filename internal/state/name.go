@@ -82,9 +82,15 @@ func (d Dir) Rename(c *Config, name string) error {
 		_ = d.saveNames(fresh, old, "")
 		return err
 	}
-	d.Release(old, c.ID)
+	if err := d.release([]string{old}, c.ID); err != nil { // two names: back to the first
+		if d.saveNames(fresh, old, name) == nil && d.release([]string{name}, c.ID) == nil {
+			_ = d.saveNames(fresh, old, "")
+		}
+		return fmt.Errorf("rename container %s: %w", old, err)
+	}
 	*c = *fresh
-	return d.saveNames(c, name, "")
+	_ = d.saveNames(c, name, "") // the old name may be called a second one: nobody has it by that
+	return nil
 }
 
 func (d Dir) saveNames(c *Config, name, renaming string) error {
@@ -97,19 +103,26 @@ func (d Dir) saveNames(c *Config, name, renaming string) error {
 }
 
 // Release frees the name of a container, if it still is its.
-func (d Dir) Release(name, id string) { d.release([]string{name}, id) }
+func (d Dir) Release(name, id string) { _ = d.release([]string{name}, id) }
 
 // release frees names under a lock of all names: two who look and then remove would
 // take the name from a third, who has it since.
-func (d Dir) release(names []string, id string) {
+func (d Dir) release(names []string, id string) error {
 	unlock := d.lockNames()
 	defer unlock()
+	var failed []error
 	for _, name := range names {
 		link := filepath.Join(d.names(), name)
-		if holder, err := os.Readlink(link); err == nil && holder == id {
-			os.Remove(link)
+		holder, err := os.Readlink(link)
+		if err == nil && holder == id {
+			err = os.Remove(link)
+		}
+		// What is no link is nobody's name.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EINVAL) {
+			failed = append(failed, err)
 		}
 	}
+	return errors.Join(failed...)
 }
 
 // namesTime is how long the lock of the names is waited for: it is held for a few

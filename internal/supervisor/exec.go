@@ -47,7 +47,7 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		code := run.wait()
 		c.announce("exec_die", "execID", run.id, "exitCode", strconv.Itoa(code))
 		c.told.Store(true)
-		_ = c.control.Send(Message{Exited: &Exited{Code: code}})
+		_ = c.control.Send(Message{Exited: &Exited{Code: code, Lost: run.client.loss()}})
 		run.leave()
 		run.stdio.heardOut() // by who was left behind
 		c.execs.Add(-1)

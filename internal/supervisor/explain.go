@@ -16,7 +16,7 @@ func explain(h *state.Host, err error) error {
 		return explainMount(h, failed)
 	}
 	var limit *sandbox.LimitError
-	if errors.As(err, &limit) {
+	if errors.As(err, &limit) && limit.Files {
 		for _, l := range h.Ulimits {
 			if l.Type == "RLIMIT_NOFILE" {
 				return fmt.Errorf("--ulimit nofile=%d: %w", l.Soft, err)

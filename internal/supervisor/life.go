@@ -31,6 +31,7 @@ type supervisor struct {
 	start      Start
 	containers state.Dir
 	outputs    outputs
+	starter    *client     // the command in front, without files in a detached one
 	main       chan func() // what the main thread has to do
 
 	mu      sync.Mutex // guards what follows
@@ -79,14 +80,14 @@ type supervisor struct {
 func newSupervisor(control *Control, start Start) *supervisor {
 	return &supervisor{
 		control: control, start: start, containers: state.Open(start.Root), main: make(chan func()),
-		waiters: newWaiters(), halt: make(chan struct{}), opened: make(chan struct{}),
+		waiters: newWaiters(), halt: make(chan struct{}), opened: make(chan struct{}), starter: &client{},
 	}
 }
 
 // supervise runs on the main thread until the container is over for good.
 func (s *supervisor) supervise(signals chan os.Signal) int {
-	first := s.foregroundClient()
-	if err := s.launch(first); err != nil {
+	s.starter = s.foregroundClient()
+	if err := s.launch(s.starter); err != nil {
 		s.failedToStart(err)
 		return fail(s.control, err)
 	}
@@ -124,7 +125,7 @@ func (s *supervisor) liveOn(swept <-chan struct{}) int {
 	trace.Mark("end recorded")
 	s.leaveStdio()
 	s.ended.Store(true)
-	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
+	_ = s.control.Send(Message{Exited: &Exited{Code: code, Lost: s.starter.loss()}})
 	s.waiters.release(code)
 	<-swept // nobody waits for us any more
 	s.clearWithdrawn()
@@ -374,7 +375,7 @@ func (s *supervisor) partFromStarter(code int) {
 	}
 	s.outputs.leave()
 	leaveTerminal()
-	_ = s.control.Send(Message{Exited: &Exited{Code: code}})
+	_ = s.control.Send(Message{Exited: &Exited{Code: code, Lost: s.starter.loss()}})
 }
 
 // waitProgram serves the main thread's work until the program has ended and all

@@ -117,7 +117,8 @@ type Started struct {
 
 // Exited: the program ended; 128+n for a signal.
 type Exited struct {
-	Code int `json:"code"`
+	Code int    `json:"code"`
+	Lost string `json:"lost,omitempty"` // why not all of its output was written
 }
 
 // Failed: the program did not start, or the request was refused. Code is

@@ -48,6 +48,7 @@ type pump struct {
 type client struct {
 	stdin, stdout, stderr *os.File
 	gone                  func(error) // called when its output can no longer be written
+	lost                  atomic.Pointer[error]
 	// queue decouples a client that joined later: it never blocks the container.
 	queue chan chunk
 	mu    sync.Mutex // guards closing of the queue
@@ -73,11 +74,28 @@ func (c *client) decouple() {
 	go func() {
 		defer close(c.idle)
 		for piece := range c.queue {
-			if _, err := piece.to.Write(piece.data); err != nil && c.gone != nil {
-				c.gone(err)
+			if _, err := piece.to.Write(piece.data); err != nil {
+				c.lose(err)
 			}
 		}
 	}()
+}
+
+// lose notes why the client has not all of the output, for its Exited.
+func (c *client) lose(err error) {
+	c.lost.CompareAndSwap(nil, &err)
+	if c.gone != nil {
+		c.gone(err)
+	}
+}
+
+// loss is that in words. A reader who went away knows it himself.
+func (c *client) loss() string {
+	err := c.lost.Load()
+	if err == nil || errors.Is(*err, unix.EPIPE) {
+		return ""
+	}
+	return (*err).Error()
 }
 
 // flush takes nothing more for the client and waits until all is written that
@@ -440,9 +458,7 @@ func (o *outputs) write(stream string, data []byte) bool {
 		}
 		if err := c.write(to, data); err != nil {
 			o.remove(c)
-			if c.gone != nil {
-				c.gone(err)
-			}
+			c.lose(err)
 			continue
 		}
 		heard = true

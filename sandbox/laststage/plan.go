@@ -179,6 +179,7 @@ var steps = [...]string{
 const (
 	stepExec   = 9
 	stepBefore = 1000 // with the length of a text instead of an errno
+	stepBegun  = 1001
 )
 
 // ErrBefore: the process gave up before the last stage.
@@ -205,6 +206,23 @@ func (e *Error) Unwrap() error { return e.Errno }
 // IsExec says that everything was set up and only the user's program could not
 // be executed: exit code 126 or 127 for the user.
 func (e *Error) IsExec() bool { return e.Step == stepExec }
+
+// ErrEnded: the process ended on the way to the last stage, and could not say why.
+var ErrEnded = errors.New("the first process ended before the program was executed")
+
+// ReadBegun reads the status pipe until the last stage runs (nil), or why it does not.
+// ReadReport comes next: only after this is the end of the pipe a good sign.
+func ReadBegun(r io.Reader) error {
+	err := ReadReport(r)
+	var report *Error
+	switch {
+	case err == nil:
+		return ErrEnded
+	case errors.As(err, &report) && report.Step == stepBegun:
+		return nil
+	}
+	return err
+}
 
 // ReadReport reads the status pipe until the program was executed (nil) or the
 // last stage gave up (*Error).

@@ -15,8 +15,8 @@
  * argv: [0] name, [1] offset of the plan in descriptor 3 (decimal), [2..] the
  * user's argv. The environment is the user's.
  * Descriptor 3: this program followed by the plan (sealed memfd).
- * Descriptor 4: status pipe. Nothing written and EOF: execve succeeded.
- *               struct report: it did not.
+ * Descriptor 4: status pipe. A report that this program runs and has its rights; then
+ *               EOF: execve succeeded; another report: it did not.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -67,6 +67,7 @@ enum step {
 	STEP_SECCOMP,
 	STEP_EXEC,
 	STEP_FORK,
+	STEP_BEGUN = 1001,
 };
 
 struct report {
@@ -391,6 +392,14 @@ static void die_with_parent(void)
 		leave(137);
 }
 
+/* EOF alone could also be the end of a process that never came this far. */
+static void say_begun(void)
+{
+	struct report r = { STEP_BEGUN, 0 };
+	if (sys(__NR_write, STATUS_FD, &r, sizeof r, 0) != sizeof r)
+		leave(127); /* nobody waits for the program any more */
+}
+
 __attribute__((used)) void begin(long *stack)
 {
 	char **argv = (char **)(stack + 1);
@@ -410,6 +419,7 @@ __attribute__((used)) void begin(long *stack)
 		must(STEP_NO_NEW_PRIVS, sys(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0));
 	if (plan.flags & FLAG_DIE_WITH_PARENT)
 		die_with_parent(); /* after setresuid, which clears it */
+	say_begun(); /* before the filter, which may forbid it */
 	load_filter(&plan);
 	if (plan.flags & FLAG_INIT)
 		split_init(&plan, argv);
