@@ -23,6 +23,7 @@ func main() {
 	if name := userns.Role(); name != "" {
 		os.Exit(role.Main(name))
 	}
+	userns.PlainQuit()
 	// A command line is over before a collection would pay; the limit is for the
 	// few that read much.
 	debug.SetGCPercent(-1)

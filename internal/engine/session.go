@@ -14,6 +14,7 @@ import (
 
 	"bryo/internal/supervisor"
 	"bryo/internal/trace"
+	"bryo/sandbox/userns"
 )
 
 // ErrDetached: the user typed the detach keys; the program runs on.
@@ -95,6 +96,7 @@ func (s *session) catch() {
 			list = append(list, sig)
 		}
 	}
+	userns.RuntimeQuit()
 	signal.Notify(s.signals, list...)
 }
 

@@ -144,7 +144,7 @@ func (s *Store) importLayers(ctx context.Context, p *plan, mark *mark, progress 
 			break
 		}
 		group.Go(func() {
-			if err := run.layer(ctx, i, report); err != nil {
+			if err := guarded(func() error { return run.layer(ctx, i, report) }); err != nil {
 				cancel(err)
 			}
 		})
@@ -157,6 +157,17 @@ func (s *Store) importLayers(ctx context.Context, p *plan, mark *mark, progress 
 		return err
 	}
 	return nil
+}
+
+// guarded turns a panic of a goroutine into its error: the storage library panics where it
+// gets no descriptor for one of its locks, and nobody else could catch that.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("image store: %v", p)
+		}
+	}()
+	return do()
 }
 
 func (s *Store) parallel() int {

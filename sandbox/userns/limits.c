@@ -3,6 +3,7 @@
  * trace, in twenty lines. Here one line says so, before it starts.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,4 +53,32 @@ __attribute__((constructor(101))) static void check_limits(int argc, char **argv
 _Noreturn void __wrap_abort(void)
 {
 	_exit(125);
+}
+
+static struct sigaction runtimes; /* what the runtime does at SIGQUIT: a page of its own state */
+
+/* The end by SIGQUIT, without the memory of a process that may know passwords. */
+static void quit(int signo)
+{
+	struct rlimit none = { 0, 0 };
+	struct sigaction end = { .sa_handler = SIG_DFL };
+
+	setrlimit(RLIMIT_CORE, &none);
+	sigaction(signo, &end, NULL);
+	raise(signo);
+}
+
+void bryo_plain_quit(void)
+{
+	struct sigaction plain = { .sa_handler = quit, .sa_flags = SA_ONSTACK | SA_NODEFER };
+
+	sigfillset(&plain.sa_mask);
+	sigdelset(&plain.sa_mask, SIGQUIT);
+	sigaction(SIGQUIT, &plain, &runtimes);
+}
+
+void bryo_runtime_quit(void)
+{
+	if (runtimes.sa_flags)
+		sigaction(SIGQUIT, &runtimes, NULL);
 }
