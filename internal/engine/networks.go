@@ -85,6 +85,7 @@ func (e *Engine) Network(key string) (*Network, error) {
 
 // RemoveNetwork deletes one that no running container is on.
 func (e *Engine) RemoveNetwork(key string) error {
+	defer e.networks().Sweep() // as every change of networks
 	n, err := e.Network(key)
 	if err != nil {
 		return err
@@ -136,6 +137,7 @@ func (e *Engine) networkUsers(name string) (users []*Container, err error) {
 
 // PruneNetworks removes the networks that no running container is on.
 func (e *Engine) PruneNetworks(filters format.Filters) (removed []string, err error) {
+	defer e.networks().Sweep()
 	list, err := e.networks().List()
 	if err != nil {
 		return nil, err

@@ -102,15 +102,36 @@ func (s *Store) write(c *Config) error {
 	return os.Rename(tmp, s.Path(c.Name))
 }
 
-// sweep removes what a kill left half made or half removed; it is called with the
-// lock held, so nobody is at work.
+// Sweep removes what a kill left half made or half removed, unless a network is being
+// made at this moment.
+func (s *Store) Sweep() {
+	if len(s.litter()) == 0 {
+		return
+	}
+	lock, err := flock(filepath.Join(s.dir, ".lock"), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		return
+	}
+	defer lock.Close()
+	s.sweep()
+}
+
+// sweep is called with the lock held, so nobody makes one; and who removes one does the
+// same as this.
 func (s *Store) sweep() {
+	for _, path := range s.litter() {
+		_ = os.RemoveAll(path)
+	}
+}
+
+func (s *Store) litter() (paths []string) {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), newPrefix) {
-			_ = os.RemoveAll(filepath.Join(s.dir, e.Name()))
+			paths = append(paths, filepath.Join(s.dir, e.Name()))
 		}
 	}
+	return paths
 }
 
 // Load reads one network by its name.
