@@ -136,7 +136,7 @@ func imageObjects(used *engine.DiskUsage) objectTable {
 	}}
 	for _, i := range used.Images {
 		for _, row := range imageRows(i.Summary, false, nil, "") {
-			row["SharedSize"], row["UniqueSize"], row["Containers"] = format.Size(i.Shared), format.Size(i.Unique), strconv.Itoa(i.Containers)
+			row["SharedSize"], row["UniqueSize"], row["Containers"] = units.HumanSize(float64(i.Shared)), units.HumanSize(float64(i.Unique)), strconv.Itoa(i.Containers)
 			t.rows = append(t.rows, row)
 		}
 	}
@@ -159,7 +159,7 @@ func volumeObjects(used *engine.DiskUsage) objectTable {
 	}}
 	for _, v := range used.Volumes {
 		row := volumeRow(v.Volume)
-		row["Links"], row["Size"] = strconv.Itoa(v.Links), format.Size(v.Size)
+		row["Links"], row["Size"] = strconv.Itoa(v.Links), units.HumanSize(float64(v.Size))
 		t.rows = append(t.rows, row)
 	}
 	return t

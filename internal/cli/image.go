@@ -193,6 +193,9 @@ func historyCommand() *cli.Command {
 	}
 }
 
+// undated is the year 2000: what is older has no date that means something, docker says.
+const undated = 946684800
+
 func historyRows(c *cli.Context, steps []image.HistoryEntry) []format.Row {
 	var rows []format.Row
 	for _, step := range steps {
@@ -204,11 +207,15 @@ func historyRows(c *cli.Context, steps []image.HistoryEntry) []format.Row {
 				id = format.ShortID(id)
 			}
 		}
+		since := format.Ago(created, time.Now())
+		if step.Created <= undated {
+			since = "N/A"
+		}
 		if !c.Bool("human") {
-			size = fmt.Sprint(step.Size)
+			size, since = fmt.Sprint(step.Size), created.Format(time.RFC3339)
 		}
 		rows = append(rows, format.Row{
-			"ID": id, "CreatedSince": format.Ago(created, time.Now()), "CreatedAt": created.Format(time.RFC3339),
+			"ID": id, "CreatedSince": since, "CreatedAt": created.Format(time.RFC3339),
 			"CreatedBy": by, "Size": size, "Comment": step.Comment,
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"bryo/internal/format"
@@ -99,8 +100,8 @@ func imageRows(image image.Summary, whole bool, filter image.Filter, pattern str
 		}
 		return format.Row{
 			"Repository": repository, "Tag": tag, "Digest": digest, "ID": id,
-			"CreatedSince": format.Ago(image.Created, time.Now()), "CreatedAt": image.Created.Format("2006-01-02 15:04:05 -0700 MST"),
-			"Size": format.Size(image.Size), "VirtualSize": format.Size(image.Size), "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
+			"CreatedSince": format.Ago(image.Created, time.Now()), "CreatedAt": image.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
+			"Size": format.Size(image.Size), "VirtualSize": units.HumanSize(float64(image.Size)), "Containers": "N/A", "SharedSize": "N/A", "UniqueSize": "N/A",
 		}
 	}
 	var rows []format.Row

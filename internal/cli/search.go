@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,7 +39,7 @@ func searchCommand() *cli.Command {
 				return err
 			}
 			layout := format.List{
-				Headers: map[string]string{"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL", "IsAutomated": "AUTOMATED"},
+				Headers: map[string]string{"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL"},
 				Table:   "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}",
 			}
 			return layout.Write(stdout(c), c.String("format"), false, searchRows(c, found, keep))
@@ -46,20 +47,32 @@ func searchCommand() *cli.Command {
 	}
 }
 
+// official is docker's mark in a table, and its text in JSON.
+type official bool
+
+func (o official) String() string {
+	if o {
+		return "[OK]"
+	}
+	return ""
+}
+
+// MarshalText is what JSON shows.
+func (o official) MarshalText() ([]byte, error) { return strconv.AppendBool(nil, bool(o)), nil }
+
 func searchRows(c *cli.Context, found []images.Found, keep func(images.Found) bool) []format.Row {
 	var rows []format.Row
-	mark := map[bool]string{true: "[OK]"}
 	for _, one := range found {
 		if !keep(one) {
 			continue
 		}
-		description := one.Description
+		description := strings.NewReplacer("\n", " ", "\r", " ").Replace(one.Description)
 		if !c.Bool("no-trunc") {
 			description = format.Ellipsis(description, 45)
 		}
 		rows = append(rows, format.Row{
 			"Name": one.Name, "Description": description, "StarCount": strconv.Itoa(one.Stars),
-			"IsOfficial": mark[one.Official], "IsAutomated": mark[one.Automated],
+			"IsOfficial": official(one.Official),
 		})
 	}
 	return rows

@@ -53,7 +53,7 @@ func stats(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	watch := &watcher{engine: e, all: c.Bool("all"), whole: c.Bool("no-trunc"), keys: c.Args().Slice(), last: map[string]engine.Usage{}}
+	watch := &watcher{engine: e, all: c.Bool("all"), whole: c.Bool("no-trunc"), once: c.Bool("no-stream"), keys: c.Args().Slice(), last: map[string]engine.Usage{}}
 	ctx, stop := untilSignal(c.Context, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	layout := statsLayout()
@@ -109,6 +109,7 @@ func overwriting(text []byte) []byte {
 type watcher struct {
 	engine     *engine.Engine
 	all, whole bool
+	once       bool     // what does not run shows zeros
 	keys       []string // as the user named them; none: every container
 	last       map[string]engine.Usage
 	sums, said bool // figures are sums over processes; that was said
@@ -189,13 +190,14 @@ func (w *watcher) row(i int, c *engine.Container, u *engine.Usage) format.Row {
 		key = w.keys[i]
 	}
 	row := format.Row{"Container": key, "ID": id, "Name": c.Name}
+	if u == nil && w.once { // docker's daemon answers the one question with zeros
+		u = &engine.Usage{}
+	}
 	if u == nil {
-		for _, column := range []string{"CPUPerc", "MemPerc", "PIDs"} {
+		for _, column := range []string{"CPUPerc", "MemPerc", "PIDs", "NetIO", "BlockIO"} {
 			row[column] = "--"
 		}
-		for _, column := range []string{"MemUsage", "NetIO", "BlockIO"} {
-			row[column] = "-- / --"
-		}
+		row["MemUsage"] = "-- / --"
 		return row
 	}
 	row["CPUPerc"] = fmt.Sprintf("%.2f%%", w.busy(c.ID, u))

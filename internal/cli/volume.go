@@ -117,8 +117,9 @@ func volumeList() *cli.Command {
 				rows = append(rows, volumeRow(v))
 			}
 			layout := format.List{
-				Headers: map[string]string{"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Size": "SIZE", "Links": "LINKS"},
-				Table:   "{{.Driver}}\t{{.Name}}", Quiet: "{{.Name}}",
+				Headers: map[string]string{"Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Size": "SIZE", "Links": "LINKS",
+					"Group": "GROUP", "Availability": "AVAILABILITY", "Status": "STATUS"},
+				Table: "{{.Driver}}\t{{.Name}}", Quiet: "{{.Name}}",
 				Raw: "name: {{.Name}}\ndriver: {{.Driver}}\n", RawQuiet: "name: {{.Name}}",
 			}
 			return layout.Write(stdout(c), c.String("format"), c.Bool("quiet"), rows)

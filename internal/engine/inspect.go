@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,9 +71,9 @@ type InspectHost struct {
 	CapAdd          []string
 	CapDrop         []string
 	CgroupnsMode    string
-	Dns             []string //nolint:revive // docker's spelling
-	DnsOptions      []string //nolint:revive
-	DnsSearch       []string //nolint:revive
+	DNS             []string `json:"Dns"`
+	DNSOptions      []string `json:"DnsOptions"`
+	DNSSearch       []string `json:"DnsSearch"`
 	ExtraHosts      []string
 	GroupAdd        []string
 	IpcMode         string //nolint:revive
@@ -144,28 +145,31 @@ type InspectMount struct {
 
 // InspectConfig is docker's Config.
 type InspectConfig struct {
-	Hostname     string
-	Domainname   string
-	User         string
-	AttachStdin  bool
-	AttachStdout bool
-	AttachStderr bool
-	ExposedPorts map[string]struct{} `json:",omitempty"`
-	Tty          bool
-	OpenStdin    bool
-	StdinOnce    bool
-	Env          []string
-	Cmd          []string
-	Healthcheck  *image.Healthcheck `json:",omitempty"`
-	Image        string
-	Volumes      map[string]struct{}
-	WorkingDir   string
-	Entrypoint   []string
-	Labels       map[string]string
-	OnBuild      []string `json:",omitempty"`
-	Shell        []string `json:",omitempty"`
-	StopSignal   string   `json:",omitempty"`
-	StopTimeout  *int     `json:",omitempty"`
+	Hostname        string
+	Domainname      string
+	User            string
+	AttachStdin     bool
+	AttachStdout    bool
+	AttachStderr    bool
+	ExposedPorts    map[string]struct{} `json:",omitempty"`
+	Tty             bool
+	OpenStdin       bool
+	StdinOnce       bool
+	Env             []string
+	Cmd             []string
+	Healthcheck     *image.Healthcheck `json:",omitempty"`
+	Image           string
+	Volumes         map[string]struct{}
+	WorkingDir      string
+	Entrypoint      []string
+	Labels          map[string]string
+	OnBuild         []string
+	MacAddress      string   `json:",omitempty"`
+	NetworkDisabled bool     `json:",omitempty"`
+	ArgsEscaped     bool     `json:",omitempty"`
+	Shell           []string `json:",omitempty"`
+	StopSignal      string   `json:",omitempty"`
+	StopTimeout     *int     `json:",omitempty"`
 }
 
 // Inspect describes a container in docker's terms.
@@ -223,10 +227,10 @@ func inspectState(c *Container) InspectState {
 func inspectHost(c *Container) InspectHost {
 	h := c.Host
 	out := InspectHost{
-		LogConfig: InspectLog{Type: h.Log.Driver, Config: h.Log.Options}, NetworkMode: state.ShownNetwork(h.Network),
+		LogConfig: InspectLog{Type: h.Log.Driver, Config: orEmpty(h.Log.Options)}, NetworkMode: state.ShownNetwork(h.Network),
 		PortBindings: portBindings(c), PublishAllPorts: h.PublishAll, RestartPolicy: InspectRestart{Name: h.Restart.Name, MaximumRetryCount: h.Restart.Max},
 		AutoRemove: h.Remove, CapAdd: h.CapAdd, CapDrop: h.CapDrop, CgroupnsMode: orPrivate(h.CgroupNS),
-		Dns: h.DNS, DnsOptions: h.DNSOptions, DnsSearch: h.DNSSearch, ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,
+		DNS: orNone(h.DNS), DNSOptions: orNone(h.DNSOptions), DNSSearch: orNone(h.DNSSearch), ExtraHosts: h.AddHosts, GroupAdd: c.Process.Groups,
 		IpcMode: orPrivate(h.IPC), PidMode: h.PID, Privileged: h.Privileged, ReadonlyRootfs: h.ReadOnly, UTSMode: h.UTS,
 		UsernsMode: h.UserNS, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "bryo",
 		SecurityOpt: securityOptions(h.Security), ContainerIDFile: h.CIDFile, VolumesFrom: h.VolumesFrom, Annotations: h.Annotations,
@@ -246,13 +250,17 @@ func inspectHost(c *Container) InspectHost {
 		out.OomScoreAdj = *h.OOMScore
 	}
 	for _, m := range h.Mounts {
-		switch m.Type {
-		case mount.Tmpfs:
+		switch {
+		case m.Spec: // in Mounts
+		case m.Type == mount.Tmpfs:
 			if out.Tmpfs == nil {
 				out.Tmpfs = map[string]string{}
 			}
 			out.Tmpfs[m.Target] = strings.Join(m.Tmpfs, ",")
 		default:
+			if m.From != "" || anonymous(m) {
+				continue
+			}
 			bind := m.Source + ":" + m.Target
 			if m.Mode != "" {
 				bind += ":" + m.Mode
@@ -262,6 +270,12 @@ func inspectHost(c *Container) InspectHost {
 	}
 	return out
 }
+
+// anonymous: nobody named the volume, so that docker shows it among Config.Volumes.
+func anonymous(m mount.Mount) bool { return m.Type == mount.Volume && state.IsID(m.Source) }
+
+// orNone: docker writes nothing as [] here, not as null.
+func orNone(list []string) []string { return append([]string{}, list...) }
 
 func orPrivate(mode string) string {
 	if mode == "" {
@@ -291,6 +305,9 @@ func securityOptions(s state.Security) (options []string) {
 func (e *Engine) inspectMounts(c *Container) []InspectMount {
 	mounts := []InspectMount{}
 	for _, m := range c.Host.Mounts {
+		if m.Type == mount.Tmpfs && !m.Spec {
+			continue // docker has those of --tmpfs in HostConfig.Tmpfs alone
+		}
 		entry := InspectMount{
 			Type: string(m.Type), Source: m.Source, Destination: m.Target, Mode: m.Mode, RW: !m.ReadOnly, Propagation: string(m.Propagation),
 		}
@@ -319,7 +336,21 @@ func inspectConfig(c *Container) InspectConfig {
 		AttachStdin: attached("stdin") && c.Process.Stdin, AttachStdout: attached("stdout"), AttachStderr: attached("stderr"),
 		ExposedPorts: exposedPorts(c), Tty: c.Process.Tty, OpenStdin: c.Process.Stdin, StdinOnce: attached("stdin") && c.Process.Stdin,
 		Env: c.Process.Env, Cmd: c.Process.Cmd, Healthcheck: c.Host.Health, Image: c.Image.Reference,
-		Volumes: c.Image.Config.Volumes, WorkingDir: c.Process.WorkDir, Entrypoint: c.Process.Entrypoint,
-		Labels: c.Host.Labels, StopSignal: c.Host.StopSignal, StopTimeout: c.Host.StopTimeout,
+		Volumes: shownVolumes(c), WorkingDir: c.Process.WorkDir, Entrypoint: c.Process.Entrypoint,
+		Labels: orEmpty(c.Host.Labels), StopSignal: c.Host.StopSignal, StopTimeout: c.Host.StopTimeout,
 	}
+}
+
+// shownVolumes are those that have no name of the user's: the image's and -v /path.
+func shownVolumes(c *Container) map[string]struct{} {
+	volumes := maps.Clone(c.Image.Config.Volumes)
+	for _, m := range c.Host.Mounts {
+		if !m.Spec && !m.FromImage && m.From == "" && anonymous(m) {
+			if volumes == nil {
+				volumes = map[string]struct{}{}
+			}
+			volumes[m.Target] = struct{}{}
+		}
+	}
+	return volumes
 }

@@ -39,6 +39,8 @@ type InspectResources struct {
 	CPUPercent           int64 `json:"CpuPercent"`
 	IOMaximumIOps        uint64
 	IOMaximumBandwidth   uint64
+	KernelMemory         int64 `json:",omitempty"`
+	KernelMemoryTCP      int64 `json:",omitempty"`
 }
 
 // InspectWeight, InspectRate and InspectDevice are docker's limits and nodes of
@@ -92,17 +94,18 @@ func inspectResources(h *state.Host) InspectResources {
 	return out
 }
 
-func inspectRates(list []state.DeviceRate) (out []InspectRate) {
+func inspectRates(list []state.DeviceRate) []InspectRate {
+	out := []InspectRate{}
 	for _, d := range list {
 		out = append(out, InspectRate{d.Path, d.Rate})
 	}
 	return out
 }
 
-// inspectMountSpecs are the volumes that the plan names, in docker's terms.
+// inspectMountSpecs are what --mount asked for, in docker's terms.
 func inspectMountSpecs(plan []mount.Mount) (out []InspectMountSpec) {
 	for _, m := range plan {
-		if m.Type == mount.Volume {
+		if m.Spec {
 			out = append(out, InspectMountSpec{Type: string(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 		}
 	}

@@ -20,8 +20,6 @@ import (
 var absent = map[string]string{
 	"Storage":                 "the containerd image store's twin of GraphDriver",
 	"ImageManifestDescriptor": "of docker's containerd image store",
-	"Config.ArgsEscaped":      "Windows",
-	"Config.NetworkDisabled":  "docker leaves it out when false, and bryo's is NetworkMode none",
 	"Descriptor":              "of docker's containerd image store",
 	"Manifests":               "of docker's containerd image store",
 	"Identity":                "of docker's containerd image store",
@@ -44,7 +42,8 @@ var beyond = []string{
 	"NetworkSettings.GlobalIPv6Address", "NetworkSettings.GlobalIPv6PrefixLen", "NetworkSettings.IPv6Gateway",
 	"NetworkSettings.EndpointID", "NetworkSettings.Bridge", "NetworkSettings.HairpinMode", "NetworkSettings.LinkLocalIPv6Address",
 	"NetworkSettings.LinkLocalIPv6PrefixLen", "NetworkSettings.SecondaryIPAddresses", "NetworkSettings.SecondaryIPv6Addresses",
-	"Parent", "BridgeNfIptables", "BridgeNfIp6tables",
+	"Parent", "DockerVersion", "VirtualSize", "HostConfig.KernelMemory", "HostConfig.KernelMemoryTCP", "Config.MacAddress",
+	"BridgeNfIptables", "BridgeNfIp6tables",
 }
 
 // opaque are compared by name only: what is below is another test's, or free text.
@@ -66,26 +65,33 @@ func TestSchemaIsDockers(t *testing.T) {
 		hidden := slices.Concat(opaque, c.alsoOpaque, c.notInThisState)
 		want, got := keysOf(c.docker, slices.AppendSeq(hidden, maps.Keys(absent))), keysOf(c.bryo, hidden)
 		for _, key := range slices.Sorted(maps.Keys(want)) {
-			if !got[key] && absent[key] == "" {
+			if got[key] == "" && absent[key] == "" {
 				t.Errorf("%s: docker's %s is missing", c.name, key)
+			}
+			if got[key] != "" && want[key] != unknown && got[key] != unknown && got[key] != want[key] {
+				t.Errorf("%s: %s is %s, docker's is %s", c.name, key, got[key], want[key])
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(got)) {
-			if !want[key] && !slices.Contains(beyond, key) {
+			if want[key] == "" && !slices.Contains(beyond, key) {
 				t.Errorf("%s: %s is not docker's", c.name, key)
 			}
 		}
 	}
 }
 
-// keysOf lists the keys of a type's JSON form, as paths with * for a map's keys.
-func keysOf(t reflect.Type, hidden []string) map[string]bool {
-	keys := map[string]bool{}
+// unknown is the kind of what writes its JSON itself, or may hold anything.
+const unknown = "unknown"
+
+// keysOf lists the keys of a type's JSON form, as paths with * for a map's keys, and the
+// kind of each value.
+func keysOf(t reflect.Type, hidden []string) map[string]string {
+	keys := map[string]string{}
 	collect(t, "", hidden, keys)
 	return keys
 }
 
-func collect(t reflect.Type, prefix string, hidden []string, keys map[string]bool) {
+func collect(t reflect.Type, prefix string, hidden []string, keys map[string]string) {
 	if slices.Contains(hidden, strings.TrimSuffix(prefix, ".")) {
 		return
 	}
@@ -108,9 +114,37 @@ func collect(t reflect.Type, prefix string, hidden []string, keys map[string]boo
 				if name == "" {
 					name = field.Name
 				}
-				keys[prefix+name] = true
+				keys[prefix+name] = kindOf(field.Type)
 				collect(field.Type, prefix+name+".", hidden, keys)
 			}
 		}
 	}
+}
+
+// kindOf is what the JSON of a type is: string, number, bool, list or object.
+func kindOf(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	for _, p := range []reflect.Type{t, reflect.PointerTo(t)} {
+		switch {
+		case p.Implements(reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()):
+			return "string"
+		case p.Implements(reflect.TypeFor[interface{ MarshalJSON() ([]byte, error) }]()):
+			return unknown
+		}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "string"
+	case reflect.Bool:
+		return "bool"
+	case reflect.Slice, reflect.Array:
+		return "list"
+	case reflect.Map, reflect.Struct:
+		return "object"
+	case reflect.Interface:
+		return unknown
+	}
+	return "number"
 }

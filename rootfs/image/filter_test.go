@@ -1,6 +1,7 @@
 package image
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func TestInspectAndHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(inspect.ID, "sha256:aaaa") || inspect.RepoTags[0] != "debian:12" || inspect.RepoDigests[0] != "debian@sha256:"+strings.Repeat("a", 64) ||
-		inspect.Size != 2000 || !strings.Contains(string(inspect.Config), `"A=b"`) || inspect.GraphDriver.Data["LowerDir"] == "" {
+		inspect.Size != 2000 || !slices.Contains(inspect.Config.Env, "A=b") || inspect.GraphDriver.Data["LowerDir"] == "" {
 		t.Errorf("%+v", inspect)
 	}
 	history, err := HistoryOf(f.root, "debian:12", "")

@@ -49,6 +49,7 @@ type Mount struct {
 	Volume VolumeOptions `json:"volume,omitzero"`
 	Tmpfs  []string      `json:"tmpfs,omitempty"` // options of the tmpfs: size=64m, mode=1777, noexec
 
+	Spec      bool   `json:"spec,omitempty"`      // asked for by --mount: docker's inspect parts them from -v
 	FromImage bool   `json:"fromImage,omitempty"` // the image's VOLUME, not the user, wants it
 	From      string `json:"from,omitempty"`      // --volumes-from: the container it comes from
 }

@@ -64,7 +64,9 @@ func explicit(f Flags) (plan []Mount, err error) {
 		}
 	}
 	for _, spec := range f.Mounts {
-		if err := add(ParseMount(spec, f.Dir)); err != nil {
+		m, err := ParseMount(spec, f.Dir)
+		m.Spec = true
+		if err := add(m, err); err != nil {
 			return nil, err
 		}
 	}
