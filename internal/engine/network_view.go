@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	"bryo/internal/state"
 	"bryo/network"
@@ -13,7 +14,7 @@ import (
 type InspectNetworkObject struct {
 	Name       string
 	ID         string `json:"Id"`
-	Created    string
+	Created    time.Time
 	Scope      string
 	Driver     string
 	EnableIPv4 bool
@@ -38,10 +39,10 @@ type InspectIPAM struct {
 
 // InspectPool is one subnet.
 type InspectPool struct {
-	Subnet             string            `json:",omitempty"`
-	IPRange            string            `json:",omitempty"`
-	Gateway            string            `json:",omitempty"`
-	AuxiliaryAddresses map[string]string `json:",omitempty"`
+	Subnet     string            `json:",omitempty"`
+	IPRange    string            `json:",omitempty"`
+	Gateway    string            `json:",omitempty"`
+	AuxAddress map[string]string `json:"AuxiliaryAddresses,omitempty"`
 }
 
 // InspectMember is a running container on the network.
@@ -56,7 +57,7 @@ type InspectMember struct {
 // InspectNetwork describes a network in docker's terms.
 func (e *Engine) InspectNetwork(n *Network) (*InspectNetworkObject, error) {
 	out := &InspectNetworkObject{
-		Name: n.Name, ID: n.ID, Created: stamp(n.Created), Scope: "local", Driver: n.Driver, EnableIPv4: n.IPv4, EnableIPv6: n.IPv6,
+		Name: n.Name, ID: n.ID, Created: n.Created.UTC(), Scope: "local", Driver: n.Driver, EnableIPv4: n.IPv4, EnableIPv6: n.IPv6,
 		Internal: n.Internal, Attachable: n.Attachable, Containers: map[string]InspectMember{},
 		Options: orEmpty(n.Options), Labels: orEmpty(n.Labels), IPAM: InspectIPAM{Driver: "default", Options: orEmpty(n.IPAM), Config: pools(n)},
 	}
@@ -90,10 +91,10 @@ func pools(n *Network) []InspectPool {
 			p.IPRange = s.Range.String()
 		}
 		for name, a := range s.Aux {
-			if p.AuxiliaryAddresses == nil {
-				p.AuxiliaryAddresses = map[string]string{}
+			if p.AuxAddress == nil {
+				p.AuxAddress = map[string]string{}
 			}
-			p.AuxiliaryAddresses[name] = a.String()
+			p.AuxAddress[name] = a.String()
 		}
 		list = append(list, p)
 	}

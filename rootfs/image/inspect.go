@@ -21,8 +21,8 @@ type Inspect struct {
 	Config        InspectConfig `json:"Config"`
 	Architecture  string        `json:"Architecture"`
 	Variant       string        `json:"Variant,omitempty"`
-	OS            string        `json:"Os"`
-	OSVersion     string        `json:"OsVersion,omitempty"`
+	Os            string        `json:"Os"`
+	OsVersion     string        `json:"OsVersion,omitempty"`
 	Size          int64         `json:"Size"`
 	VirtualSize   int64         `json:"VirtualSize,omitempty"` // older versions of docker: templates ask for it
 	GraphDriver   GraphDriver   `json:"GraphDriver"`
@@ -95,7 +95,7 @@ func InspectImage(root, ref, platform string) (*Inspect, error) {
 	inspect := &Inspect{
 		ID: "sha256:" + found.ID, RepoTags: found.RepoTags(), RepoDigests: found.RepoDigests(), Comment: found.Note.Comment,
 		Created: config.Created.Format(time.RFC3339Nano), Author: config.Author, Config: inspectConfig(config),
-		Architecture: config.Architecture, Variant: config.Variant, OS: config.OS, OSVersion: config.OSVersion,
+		Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, OsVersion: config.OSVersion,
 		Size: found.size(chain), RootFS: RootFS{Type: "layers", Layers: config.DiffIDs},
 		GraphDriver: graphDriver(root, chain), Metadata: Metadata{LastTagTime: found.Note.Tagged},
 	}
