@@ -23,7 +23,7 @@ func TestSingleUID(t *testing.T) { runScripts(t, modeSingle, nil) }
 // TestRoot: uid 0 runs bryo as any other user does; some scripts suffice.
 func TestRoot(t *testing.T) {
 	runScripts(t, modeRoot, []string{"hello", "doctor", "cp", "pull_kinds", "images", "load", "login", "run_binds", "run_caps", "run_exit",
-		"strangers", "kill_verbs", "kill_images", "faults", "faults_verbs", "net_user", "net_user_faults", "check_network",
+		"strangers", "kill_verbs", "kill_images", "kill_stores", "faults", "faults_verbs", "net_user", "net_user_faults", "check_network",
 		"run_inside", "run_user", "volume", "pipes", "signals", "terminal", "nested", "life_verbs", "kill_points", "run_network", "ports",
 		"cp_race", "commit", "push", "power_loss",
 		"bypass", "bypass_networks", "no_tun", "bypass_ports", "bypass_inside", "bypass_attack", "bypass_ipv6"})

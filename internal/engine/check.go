@@ -45,10 +45,7 @@ func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
 	if err := e.ready(); err != nil {
 		return nil, err
 	}
-	if len(e.containers().Abandoned()) > 0 || len(e.containers().Lost()) > 0 {
-		// What cannot be swept is found below.
-		_ = e.call(images.OpContainerRemove, images.ContainerRemoveArgs{}, nil)
-	}
+	e.sweep() // what cannot be swept is found below
 	if left, err := volume.NewStore(e.Root).Trash(); err == nil && len(left) > 0 {
 		_ = e.call(images.OpVolumeRemove, images.VolumeRemoveArgs{}, nil)
 	}
@@ -80,6 +77,13 @@ func (e *Engine) Check(o CheckOptions) ([]Finding, error) {
 		}
 	}
 	return found, nil
+}
+
+// sweep removes the containers that were killed half made or half removed.
+func (e *Engine) sweep() {
+	if len(e.containers().Abandoned()) > 0 || len(e.containers().Lost()) > 0 {
+		_ = e.call(images.OpContainerRemove, images.ContainerRemoveArgs{}, nil)
+	}
 }
 
 // checkContainers looks at each directory below containers/.

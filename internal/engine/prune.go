@@ -36,6 +36,7 @@ func (e *Engine) PruneContainers(filters format.Filters) (removed []string, free
 	if err != nil {
 		return nil, 0, err
 	}
+	e.sweep()
 	var failed []error
 	for _, c := range idle {
 		err := e.Remove(c, RemoveOptions{})

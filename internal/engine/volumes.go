@@ -17,6 +17,7 @@ func (e *Engine) CreateVolume(name string, o volume.CreateOptions) (*volume.Volu
 	store := volume.NewStore(e.Root)
 	_, known := store.Get(name)
 	v, err := store.Create(name, o)
+	_ = store.SweepNew()
 	if err == nil && known != nil {
 		e.announceVolume("create", v.Name)
 	}

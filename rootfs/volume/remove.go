@@ -140,11 +140,18 @@ func free(lock *os.File) bool {
 }
 
 // Sweep deletes what removed volumes and killed processes left.
-func (s *Store) Sweep() error {
+func (s *Store) Sweep() error { return s.sweepAll("") }
+
+// SweepNew deletes what killed makers left, which needs no namespace.
+func (s *Store) SweepNew() error { return s.sweepAll(newPrefix) }
+
+func (s *Store) sweepAll(prefix string) error {
 	names, err := s.Trash()
 	errs := []error{err}
 	for _, name := range names {
-		errs = append(errs, s.sweep(filepath.Join(s.dir, name)))
+		if strings.HasPrefix(name, prefix) {
+			errs = append(errs, s.sweep(filepath.Join(s.dir, name)))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -16,12 +16,14 @@ func removeVolumes(_ context.Context, r *images.Request) (any, error) {
 	}
 	containers := state.Open(r.Root)
 	containers.Sweep()
+	volumes := volume.NewStore(r.Root)
+	swept := volumes.Sweep()
 	if len(a.Names) == 0 {
-		return images.RemoveResult{}, volume.NewStore(r.Root).Sweep()
+		return images.RemoveResult{}, swept
 	}
 	var result images.RemoveResult
 	for _, name := range a.Names {
-		if err := volume.NewStore(r.Root).Remove(name, a.Force, containers.VolumeUsersKnown); err != nil {
+		if err := volumes.Remove(name, a.Force, containers.VolumeUsersKnown); err != nil {
 			result.Errors = append(result.Errors, images.Failure{Message: err.Error()})
 			continue
 		}
