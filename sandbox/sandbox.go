@@ -172,6 +172,7 @@ func joinNetwork(config *configs.Config, network func() (string, error)) error {
 	path, err := network()
 	if err == nil && path != "" {
 		config.Namespaces.Add(configs.NEWNET, path)
+		config.Networks = nil // who made it has set its loopback up
 	}
 	return err
 }

@@ -14,17 +14,18 @@ import (
 // mounts are read. The supervisor calls it while it waits for its ids. It changes
 // nothing; errors are Start's to find again.
 func Warm() {
-	encoder := json.NewEncoder(io.Discard)
-	_ = encoder.Encode(&configs.Config{})
-	_ = encoder.Encode(&libcontainer.State{})
 	spec := &specs.Spec{
 		Version: specs.Version, Root: &specs.Root{Path: "/"}, Process: &specs.Process{},
 		Linux: &specs.Linux{Resources: &specs.LinuxResources{}, Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
 	}
-	config, err := convert(Config{ID: "warm", Spec: spec})
+	config, err := convert(Config{ID: "warm", Spec: spec, NoGroup: true})
 	if err != nil {
 		return
 	}
+	// With values in it: what lies behind an empty pointer is not looked at.
+	state := libcontainer.State{NamespacePaths: map[configs.NamespaceType]string{configs.NEWNS: ""}}
+	state.Config = *config
+	_ = json.NewEncoder(io.Discard).Encode(&state)
 	// Nothing can be made in /proc: Create ends there, after all it looks up.
 	_, _ = libcontainer.Create("/proc/self", "warm", config)
 }

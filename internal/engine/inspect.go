@@ -177,8 +177,8 @@ func (e *Engine) Inspect(c *Container, sizes bool) *Inspect {
 	dir := e.containers().Path(c.ID)
 	out := &Inspect{
 		ID: c.ID, Created: stamp(c.Created), State: inspectState(c), Image: "sha256:" + c.Image.ID,
-		ResolvConfPath: filepath.Join(dir, "etc", "resolv.conf"), HostnamePath: filepath.Join(dir, "etc", "hostname"),
-		HostsPath: filepath.Join(dir, "etc", "hosts"), Name: "/" + c.Name, RestartCount: c.Status.Restarts,
+		ResolvConfPath: filepath.Join(dir, "resolv.conf"), HostnamePath: filepath.Join(dir, "hostname"),
+		HostsPath: filepath.Join(dir, "hosts"), Name: "/" + c.Name, RestartCount: c.Status.Restarts,
 		Driver: "overlay", Platform: c.Image.Config.OS, HostConfig: inspectHost(c), Mounts: e.inspectMounts(c),
 		GraphDriver: InspectDriver{Name: "overlay", Data: map[string]string{
 			"LowerDir": strings.Join(c.Image.Layers, ":"), "UpperDir": filepath.Join(dir, "upper"),

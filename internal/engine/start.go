@@ -207,7 +207,7 @@ func (e *Engine) discard(config *state.Config) {
 	if !config.Host.Remove {
 		return
 	}
-	if _, err := e.containers().Withdraw(config.ID, config.Name); err == nil {
+	if _, err := e.containers().Withdraw(config); err == nil {
 		e.containers().AnnounceEnd(config)
 		_ = e.containers().DeleteWithVolumes(config)
 	}

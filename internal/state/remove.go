@@ -32,10 +32,14 @@ func (d Dir) withdrawn(id string) string { return d.ephemeral(id) + removedSuffi
 const removedSuffix = ".removed"
 
 // Withdraw is WithdrawLocked for a supervisor, which keeps the lock until it ends:
-// until then no sweep takes over, and none tells the end a second time.
-func (d Dir) Withdraw(id, name string) (string, error) {
-	_, _ = d.lock(id, unix.LOCK_EX|unix.LOCK_NB)
-	return d.WithdrawLocked(id, name)
+// until then no sweep takes over, and none tells the end a second time. What c says is
+// what is on disk.
+func (d Dir) Withdraw(c *Config) (string, error) {
+	_, _ = d.lock(c.ID, unix.LOCK_EX|unix.LOCK_NB)
+	if c.Name == "" || c.Renaming != "" {
+		return d.WithdrawLocked(c.ID, c.Name)
+	}
+	return d.withdraw(c.ID, []string{c.Name})
 }
 
 // WithdrawLocked takes a container out of sight, in two system calls: nobody finds it
@@ -43,7 +47,10 @@ func (d Dir) Withdraw(id, name string) (string, error) {
 // announces the end. Delete does the rest, whenever; if nobody gets to it, the next
 // sweep does. It returns where the directory is now.
 func (d Dir) WithdrawLocked(id, name string) (string, error) {
-	free := d.namesOf(id, name)
+	return d.withdraw(id, d.namesOf(id, name))
+}
+
+func (d Dir) withdraw(id string, names []string) (string, error) {
 	dir := d.withdrawn(id)
 	err := os.Rename(d.Path(id), dir)
 	if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(d.ephemeral(""), 0o700) == nil {
@@ -58,7 +65,7 @@ func (d Dir) WithdrawLocked(id, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("remove container %s: %w", short(id), err)
 	}
-	d.release(free, id)
+	d.release(names, id)
 	return dir, nil
 }
 

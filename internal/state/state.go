@@ -115,6 +115,21 @@ func (d Dir) Save(c *Config) error {
 // Load reads the config of one container by its full id.
 func (d Dir) Load(id string) (*Config, error) { return loadConfig(d.Path(id), id) }
 
+// Mark tells one version of a container's config from the next: each is a file of its own.
+type Mark struct {
+	inode   uint64
+	written unix.Timespec
+}
+
+// Mark is that of the version on disk; the zero value if there is none.
+func (d Dir) Mark(id string) Mark {
+	var st unix.Stat_t
+	if unix.Lstat(filepath.Join(d.Path(id), "config.json"), &st) != nil {
+		return Mark{}
+	}
+	return Mark{inode: st.Ino, written: st.Mtim}
+}
+
 func loadConfig(dir, id string) (*Config, error) {
 	return readConfig(filepath.Join(dir, "config.json"), id)
 }

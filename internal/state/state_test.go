@@ -230,7 +230,7 @@ func TestSweepLeavesTheWithdrawing(t *testing.T) {
 	d, c := Open(t.TempDir()), config("web")
 	c.Host.Remove, c.Creator = true, gone
 	create(t, d, c)
-	if _, err := d.Withdraw(c.ID, c.Name); err != nil {
+	if _, err := d.Withdraw(c); err != nil {
 		t.Fatal(err)
 	}
 	if list := d.Abandoned(); len(list) > 0 {
@@ -387,5 +387,24 @@ func TestCutRename(t *testing.T) {
 				t.Errorf("names %v", names)
 			}
 		})
+	}
+}
+
+// TestMark: a config that was replaced, by one of the same size too, is another one.
+func TestMark(t *testing.T) {
+	d, c := Open(t.TempDir()), config("web")
+	create(t, d, c)
+	before := d.Mark(c.ID)
+	if before == (Mark{}) || before != d.Mark(c.ID) {
+		t.Fatalf("mark of the same config: %v, %v", before, d.Mark(c.ID))
+	}
+	if err := writeJSON(filepath.Join(d.Path(c.ID), "config.json"), c); err != nil {
+		t.Fatal(err)
+	}
+	if d.Mark(c.ID) == before {
+		t.Error("a new config has the mark of the old one")
+	}
+	if d.Mark("none") != (Mark{}) {
+		t.Error("what is not there has a mark")
 	}
 }

@@ -281,7 +281,7 @@ func (s *supervisor) rewire(to *state.Config) error {
 	s.leave(list)
 	s.reroute(list)
 	s.mu.Lock()
-	s.config = to
+	s.config, s.mark = to, state.Mark{}
 	s.mu.Unlock()
 	s.change(func(st *state.Status) { st.Networks = s.wires.endpoints() })
 	return errors.Join(s.updateEtc(), s.movePorts())
@@ -377,7 +377,7 @@ func (s *supervisor) reroute(list []state.Network) {
 // peerEtc are the files of the container whose network this one shares.
 func (s *supervisor) peerEtc(peer string) etc.Files {
 	read := func(name string) []byte {
-		data, _ := os.ReadFile(filepath.Join(s.containers.Path(peer), etcDir, name))
+		data, _ := os.ReadFile(filepath.Join(s.containers.Path(peer), name))
 		return data
 	}
 	return etc.Files{Hosts: read("hosts"), ResolvConf: read("resolv.conf"), Hostname: []byte(hostname(s.config) + "\n")}

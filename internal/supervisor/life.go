@@ -36,9 +36,11 @@ type supervisor struct {
 
 	mu      sync.Mutex // guards what follows
 	config  *state.Config
+	mark    state.Mark // of the file that config was read from; none when that is not all of it
 	status  state.Status
 	sandbox *sandbox.Container // nil while nothing runs
 	last    *sandbox.Container // the one that ended
+	unseen  bool               // of the main thread: it runs, and no other command knows yet
 	stdio   *stdio
 	stopped bool // by the user: no restart
 	health  *monitor
@@ -91,8 +93,8 @@ func (s *supervisor) supervise(signals chan os.Signal) int {
 		s.failedToStart(err)
 		return fail(s.control, err)
 	}
-	if err := s.serve(); err != nil {
-		fmt.Fprintln(os.Stderr, "bryo: container cannot be reached by other commands:", err)
+	if !s.unseen {
+		s.listen()
 	}
 	_ = s.control.Send(Message{Started: &Started{PID: s.sandbox.PID(), Warning: s.wires.warning}})
 	swept := make(chan struct{})
@@ -215,10 +217,12 @@ func (s *supervisor) enlist(known func(*state.Config)) error {
 		return err
 	}
 	defer release()
+	mark := s.containers.Mark(s.start.ID)
 	config, err := s.containers.Load(s.start.ID)
 	if err != nil {
 		return err
 	}
+	s.mark = mark
 	known(config)
 	if old, err := s.containers.Status(config.ID); err == nil {
 		if !awaitGone(old) {
@@ -319,19 +323,45 @@ func (s *supervisor) run(first *client, size *Size, config sandbox.Config) error
 	s.sandbox, s.stdio = box, stdio
 	s.mu.Unlock()
 	s.killedBy.Store(0)
-	s.change(func(st *state.Status) {
+	s.alter(func(st *state.Status) {
 		st.Phase, st.Started, st.Finished = state.Running, time.Now().UTC(), time.Time{}
 		st.StoppedByUser, st.Cgroup = false, s.group.Path
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
 		st.Health, st.Networks, st.Ports = s.firstHealth(), s.wires.endpoints(), s.ports.Mappings()
 	})
+	if s.unseen = s.start.Foreground && !s.detached.Load(); !s.unseen {
+		s.writeStatus()
+	}
 	s.watchNetwork()
 	if err := s.servePorts(); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 	}
+	if !s.unseen {
+		s.announceStart()
+		s.startHealth()
+	}
+	return nil
+}
+
+// unseenTime is how long a program runs in the foreground before other commands are told
+// that it does. It is less than any of them takes to start; many a program is shorter, and
+// what it would cost to record it as running is saved.
+const unseenTime = 2 * time.Millisecond
+
+// appear lets other commands see a program in the foreground, and reach it.
+func (s *supervisor) appear() {
+	s.unseen = false
+	s.writeStatus()
 	s.announceStart()
 	s.startHealth()
-	return nil
+	s.listen()
+}
+
+// listen opens the container to other commands.
+func (s *supervisor) listen() {
+	if err := s.serve(); err != nil {
+		fmt.Fprintln(os.Stderr, "bryo: container cannot be reached by other commands:", err)
+	}
 }
 
 // runToTheEnd waits for the program, and starts it again as long as the restart
@@ -347,6 +377,9 @@ func (s *supervisor) runToTheEnd() int {
 			st.Phase, st.ExitCode, st.Finished = state.Restarting, code, time.Now().UTC()
 			st.Init = linux.ProcessRef{}
 		})
+		if s.door == nil { // it was too short to be seen
+			s.listen()
+		}
 		s.waiters.restarting(code)
 		s.partFromStarter(code)
 		if !s.pauseBefore(s.backoff.next(time.Since(s.status.Started))) {
@@ -389,11 +422,22 @@ func (s *supervisor) waitProgram() int {
 		_ = linux.AwaitEnd(box.PID())
 		close(ended)
 	}()
+	var late <-chan time.Time
+	if s.unseen {
+		late = time.After(unseenTime)
+	}
 	for {
 		select {
 		case work := <-s.main:
 			work()
+		case <-late:
+			s.appear()
 		case <-ended:
+			if s.unseen {
+				s.unseen = false
+				s.announceStart()
+				s.startHealth()
+			}
 			status, err := box.Wait()
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "bryo:", err)
@@ -472,23 +516,33 @@ func (s *supervisor) finish(code int) {
 // answer.
 func (s *supervisor) remove() {
 	s.removed = true
-	name := ""
-	if config, err := s.containers.Load(s.start.ID); err == nil {
-		name = config.Name
-		anonymous := config.Volumes()
+	config := s.onDisk()
+	if anonymous := config.Volumes(); len(anonymous) > 0 {
 		defer func() {
-			if len(anonymous) > 0 {
-				_ = volume.NewStore(s.start.Root).RemoveAnonymous(anonymous, s.containers.VolumeUsers)
-			}
+			_ = volume.NewStore(s.start.Root).RemoveAnonymous(anonymous, s.containers.VolumeUsers)
 		}()
 	}
-	dir, err := s.containers.Withdraw(s.start.ID, name)
+	dir, err := s.containers.Withdraw(config)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 		return
 	}
 	s.withdrawn = dir
 	s.announce("destroy")
+}
+
+// onDisk is the container as its config has it now: a rename may have come between.
+func (s *supervisor) onDisk() *state.Config {
+	s.mu.Lock()
+	config, mark := s.config, s.mark
+	s.mu.Unlock()
+	if mark != (state.Mark{}) && mark == s.containers.Mark(s.start.ID) {
+		return config
+	}
+	if fresh, err := s.containers.Load(s.start.ID); err == nil {
+		return fresh
+	}
+	return &state.Config{ID: s.start.ID}
 }
 
 // clearWithdrawn deletes the directory that remove left. Its files may belong to

@@ -434,7 +434,7 @@ func (s *supervisor) writeEtc() (err error) {
 	if s.etc, err = s.makeEtc(); err != nil {
 		return err
 	}
-	return s.etc.Write(s.etcDir())
+	return s.etc.Write(s.dir())
 }
 
 // updateEtc changes them in a container that runs.
@@ -443,7 +443,7 @@ func (s *supervisor) updateEtc() error {
 	if err != nil {
 		return err
 	}
-	err = files.Update(s.etcDir(), s.etc)
+	err = files.Update(s.dir(), s.etc)
 	s.etc = files
 	return err
 }

@@ -512,7 +512,7 @@ func (s *supervisor) reload() error {
 			return err
 		}
 	}
-	s.config = config
+	s.config, s.mark = config, state.Mark{}
 	go s.renamed(config)
 	go s.writeStatus() // whatever became of the file
 	return nil

@@ -182,8 +182,12 @@ func (s *supervisor) writeStatus() {
 
 // change alters the status under the lock and writes it.
 func (s *supervisor) change(how func(*state.Status)) {
+	s.alter(how)
+	s.writeStatus()
+}
+
+func (s *supervisor) alter(how func(*state.Status)) {
 	s.mu.Lock()
 	how(&s.status)
 	s.mu.Unlock()
-	s.writeStatus()
 }

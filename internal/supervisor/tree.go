@@ -26,7 +26,6 @@ import (
 // Folders in the container's directory, and mount points in its run directory.
 const (
 	runDir  = "run"
-	etcDir  = "etc"
 	copyDir = "root" // the image's files where there is no overlay
 
 	rootDir  = "root"
@@ -71,12 +70,11 @@ func (s *supervisor) mountTree() (*tree, error) {
 	t := s.newTree()
 	var beside errgroup.Group // none of these looks at the root
 	beside.Go(func() error { return s.prepareStandard(t) })
-	beside.Go(func() (err error) { t.files, err = s.etcFiles(); return err })
 	err := s.fillRoot(t)
 	if err := cmp.Or(err, beside.Wait()); err != nil {
 		return nil, err
 	}
-	t.files = withoutTargets(t.files, s.config.Host.Mounts)
+	t.files = withoutTargets(s.etcFiles(), s.config.Host.Mounts)
 	t.own, err = s.stage(t)
 	return t, err
 }
@@ -254,15 +252,9 @@ func (s *supervisor) prepareDev(dev string) error {
 }
 
 // etcFiles are the mounts of what writeEtc writes once the network is known.
-func (s *supervisor) etcFiles() ([]specs.Mount, error) {
-	dir := s.etcDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	return etc.Mounts(dir, s.config.Host.ReadOnly), nil
+func (s *supervisor) etcFiles() []specs.Mount {
+	return etc.Mounts(s.dir(), s.config.Host.ReadOnly)
 }
-
-func (s *supervisor) etcDir() string { return filepath.Join(s.dir(), etcDir) }
 
 // withoutTargets leaves out what the user mounts over himself.
 func withoutTargets(mounts []specs.Mount, plan []mount.Mount) []specs.Mount {

@@ -60,7 +60,7 @@ func readBounded(name string) ([]byte, error) {
 // all. A running container keeps the file it has; Update changes that one.
 func (f Files) Write(dir string) error {
 	for name, content := range f.all() {
-		if err := replace(filepath.Join(dir, name), content); err != nil {
+		if err := put(filepath.Join(dir, name), content); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
 	}
@@ -112,16 +112,34 @@ func (f Files) all() map[string][]byte {
 	return map[string][]byte{"hosts": f.Hosts, "hostname": f.Hostname, "resolv.conf": f.ResolvConf}
 }
 
-func replace(path string, content []byte) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, content, 0o644); err != nil {
+// put writes a file that is not there yet under its own name: whoever dies over it never
+// ran, and the next run replaces it. One that is there may be mounted somewhere.
+func put(path string, content []byte) error {
+	err := create(path, content)
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	// Readable by every user of the container, whatever the caller's umask.
-	if err := os.Chmod(tmp, 0o644); err != nil {
+	tmp := path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := create(tmp, content); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
+}
+
+func create(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.Write(content); err != nil {
+		return err
+	}
+	// Readable by every user of the container, whatever the caller's umask.
+	return file.Chmod(0o644)
 }
 
 // Mounts are the binds of the files in dir, for the runtime. Leave out those
