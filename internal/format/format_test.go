@@ -58,6 +58,8 @@ func TestListGolden(t *testing.T) {
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".golden")
+	// What is no text: one JSON package writes the sign, the other its number.
+	got = bytes.ReplaceAll(got, []byte("\":\"\ufffd\""), []byte(`":"\ufffd"`))
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)
