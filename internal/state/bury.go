@@ -41,9 +41,16 @@ func (d Dir) BuryLocked(id string) {
 	if raw.Finished.IsZero() || raw.Finished.Before(raw.Started) {
 		raw.Finished = time.Now().UTC()
 	}
-	if d.WriteStatus(id, raw) != nil || !ran {
-		return
+	// The events before the status, as a supervisor does: who is killed in between leaves
+	// what the next one finds in the journal, and nothing untold.
+	if ran {
+		d.announceRun(config, raw, end)
 	}
+	_ = d.WriteStatus(id, raw)
+}
+
+// announceRun tells of a run what its supervisor did not.
+func (d Dir) announceRun(config *Config, raw *Status, end ending) {
 	if end.known && !end.started {
 		d.Announce(config, "start")
 	}

@@ -3,6 +3,8 @@ package state
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -57,5 +59,44 @@ func TestEndIsToldOnce(t *testing.T) {
 	}
 	if got, want := told(), []string{"die 3", "die 7", "disconnect", "unmount", "disconnect", "unmount"}; !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// Who records the end and is killed, or fails, between event and status leaves an event
+// that is not told again.
+func TestBuryTellsFirst(t *testing.T) {
+	d := Open(t.TempDir())
+	c := &Config{ID: NewID(), Name: "web"}
+	if err := d.Create(c); err != nil {
+		t.Fatal(err)
+	}
+	gone := linux.ProcessRef{PID: 1 << 30}
+	if err := d.WriteStatus(c.ID, &Status{Phase: Running, Supervisor: gone, Init: gone, Started: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	dies := func() (n int) {
+		_ = events.Read(context.Background(), d.root, events.Options{Since: time.Unix(1, 0), Until: time.Now()}, func(e *events.Event) error {
+			if e.Action == "die" {
+				n++
+			}
+			return nil
+		})
+		return n
+	}
+	inTheWay := filepath.Join(d.Path(c.ID), "status.json.new")
+	if err := os.MkdirAll(filepath.Join(inTheWay, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if d.Bury(c.ID); dies() != 1 {
+			t.Fatal(dies(), "ends told")
+		}
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	d.Bury(c.ID)
+	if s, err := d.RawStatus(c.ID); err != nil || s.Phase != Exited || s.ExitCode != killedCode || dies() != 1 {
+		t.Errorf("%+v, %v, %d ends told", s, err, dies())
 	}
 }
