@@ -34,6 +34,9 @@ func TestEndpointsOfContainer(t *testing.T) {
 		}
 		ids[id] = true
 	}
+	if id := got.Networks["bridge"].NetworkID; id != state.DefaultNetworkID || id != builtin()[0].ID {
+		t.Errorf("%s: events have another id of the default network", id)
+	}
 	if got.EndpointID != got.Networks["bridge"].EndpointID || got.Networks["front"].NetworkID != front.ID {
 		t.Errorf("%+v", got)
 	}

@@ -42,13 +42,19 @@ func (d Dir) announceVolumes(c *Config, action string, done map[string]bool) {
 	}
 }
 
-// AnnounceNetworks records that a run of a container was connected to the networks that
-// a user made, or is no longer. The default network is the container's own: it says nothing.
+// AnnounceNetworks records that a run of a container was connected to its networks, or
+// is no longer. The default one has the name that docker gives it.
 func (d Dir) AnnounceNetworks(c *Config, action string) { d.announceNetworks(c, action, nil) }
 
 // announceNetworks leaves those out that are done.
 func (d Dir) announceNetworks(c *Config, action string, done map[string]bool) {
-	for _, n := range c.Host.Defined() {
+	for _, n := range c.Host.Networks {
+		switch {
+		case n.Name == NetworkDefault:
+			n.ID, n.Name = DefaultNetworkID, ShownNetwork(n.Name)
+		case !n.Defined():
+			continue
+		}
 		if done[n.ID] {
 			continue
 		}

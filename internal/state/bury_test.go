@@ -57,7 +57,7 @@ func TestEndIsToldOnce(t *testing.T) {
 	if s, err := d.RawStatus(c.ID); err != nil || s.Phase != Exited || s.ExitCode != 7 {
 		t.Errorf("recorded %+v, %v", s, err)
 	}
-	if got, want := told(), []string{"die 3", "die 7", "disconnect", "unmount", "disconnect", "unmount"}; !slices.Equal(got, want) {
+	if got, want := told(), []string{"die 3", "die 7", "disconnect", "disconnect", "unmount", "disconnect", "unmount"}; !slices.Equal(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
 }

@@ -18,6 +18,9 @@ const (
 	NetworkContainer = "container:" // and the id of another container
 )
 
+// DefaultNetworkID is what inspect and events call the default network.
+const DefaultNetworkID = "4bab106e9b34ca3c822a8fa3c08106fa082f28b3573da7d2aa50593a2cb38f4b"
+
 // Network is one network that a container is to be attached to, as asked for.
 type Network struct {
 	Name string `json:"name"`

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,37 +128,47 @@ func (m *monitor) pause(status string, now time.Time) time.Duration {
 	return m.check.Interval
 }
 
-// probe runs the check once.
+// probe runs the check once, and tells it as an exec of its own.
 func (s *supervisor) probe(m *monitor) state.HealthProbe {
 	probe := state.HealthProbe{Start: time.Now().UTC()}
 	output := &tailless{limit: healthOutput}
 	run := &execution{id: state.NewID(), client: &client{}}
 	run.outputs.log = output
-	err := s.begin(run, Exec{Args: s.probeArgs(m.check.Test)})
+	args := s.probeArgs(m.check.Test)
+	words := shownWords(args)
+	s.announce("exec_create: "+words, "execID", run.id)
+	err := s.begin(run, Exec{Args: args})
 	if err != nil {
 		probe.End, probe.ExitCode = time.Now().UTC(), -1
 		probe.Output = err.Error()
 		return probe
 	}
-	ended := make(chan int, 1)
-	go func() { ended <- run.wait() }()
-	timeout := time.NewTimer(m.check.Timeout)
-	defer timeout.Stop()
-	select {
-	case probe.ExitCode = <-ended:
-		probe.Output = output.String()
-	case <-timeout.C:
-		_ = linux.KillSession(run.process.PID(), s.first())
-		<-ended
+	s.announce("exec_start: "+words, "execID", run.id)
+	code, late := s.awaitProbe(run, m.check.Timeout)
+	probe.ExitCode, probe.Output = code, output.String()
+	if late {
 		probe.ExitCode = -1
-		probe.Output = fmt.Sprintf("Health check exceeded timeout (%s)", m.check.Timeout)
-		if text := output.String(); text != "" {
-			probe.Output += ": " + text
-		}
+		probe.Output = strings.TrimSuffix(fmt.Sprintf("Health check exceeded timeout (%s): %s", m.check.Timeout, probe.Output), ": ")
 	}
 	probe.End = time.Now().UTC()
+	s.announce("exec_die", "execID", run.id, "exitCode", strconv.Itoa(code))
 	run.leave()
 	return probe
+}
+
+// awaitProbe returns the check's exit code. late: it had to be ended, with its children.
+func (s *supervisor) awaitProbe(run *execution, patience time.Duration) (code int, late bool) {
+	ended := make(chan int, 1)
+	go func() { ended <- run.wait() }()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case code = <-ended:
+		return code, false
+	case <-timeout.C:
+		_ = linux.KillSession(run.process.PID(), s.first())
+		return <-ended, true
+	}
 }
 
 // probeArgs is the command line of the check.
