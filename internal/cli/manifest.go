@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"bryo/internal/engine"
 	"bryo/internal/images"
+	"bryo/rootfs/reference"
 )
 
 func manifestCommand() *cli.Command {
@@ -47,7 +49,7 @@ func manifestInspectCommand() *cli.Command {
 			}
 			name := c.Args().First()
 			if list, err := e.ManifestList(name); err == nil {
-				return inspectList(c, list)
+				return inspectList(c, e, list)
 			} else if !errors.Is(err, engine.ErrNoList) {
 				return err
 			}
@@ -56,12 +58,36 @@ func manifestInspectCommand() *cli.Command {
 	}
 }
 
-func inspectList(c *cli.Context, list *engine.ManifestList) error {
+func inspectList(c *cli.Context, e *engine.Engine, list *engine.ManifestList) error {
 	if c.Bool("verbose") {
-		return writeDocument(stdout(c), list.Entries)
+		var names []string
+		var descriptors []engine.Descriptor
+		for _, entry := range list.Entries {
+			names, descriptors = append(names, entry.Reference), append(descriptors, entry.Descriptor)
+		}
+		return showImages(c, e, names, descriptors)
 	}
 	_, document := list.Document()
 	return writeDocument(stdout(c), document)
+}
+
+// showImages is the long form of a list: each image of it with its own manifest.
+func showImages(c *cli.Context, e *engine.Engine, names []string, list []engine.Descriptor) error {
+	views := []manifestView{}
+	for i, d := range list {
+		ref, err := reference.ParseName(names[i])
+		if err != nil {
+			return err
+		}
+		m, err := e.RemoteManifest(images.ManifestArgs{Reference: ref.Name() + "@" + d.Digest, Insecure: c.Bool("insecure")})
+		if err != nil {
+			return err
+		}
+		view := viewOf(m, d.Platform)
+		view.Ref = names[i]
+		views = append(views, view)
+	}
+	return writeDocument(stdout(c), views)
 }
 
 // inspectEntry shows one image of a local list.
@@ -87,19 +113,46 @@ func inspectRemote(c *cli.Context, e *engine.Engine, name string) error {
 	if err != nil {
 		return err
 	}
+	if m.List && c.Bool("verbose") {
+		var list struct{ Manifests []engine.Descriptor }
+		if err := json.Unmarshal(m.Raw, &list); err != nil {
+			return fmt.Errorf("manifest list %s: %w", printable(name), err)
+		}
+		names := make([]string, len(list.Manifests))
+		for i, d := range list.Manifests {
+			names[i] = m.Reference + "@" + d.Digest
+		}
+		return showImages(c, e, names, list.Manifests)
+	}
 	return showManifest(c, m, m.Platform)
 }
 
 func showManifest(c *cli.Context, m *images.Manifest, platform images.Platform) error {
-	if !c.Bool("verbose") || m.List {
+	if !c.Bool("verbose") {
 		return indent(stdout(c), m.Raw)
 	}
-	return writeDocument(stdout(c), struct {
-		Ref        string
-		Descriptor engine.Descriptor
-		Raw        []byte
-		Manifest   json.RawMessage
-	}{m.Reference, engine.Descriptor{MediaType: m.MediaType, Size: len(m.Raw), Digest: m.Digest, Platform: platform}, m.Raw, m.Raw})
+	return writeDocument(stdout(c), viewOf(m, platform))
+}
+
+// manifestView is docker's long form of one manifest.
+type manifestView struct {
+	Ref              string
+	Descriptor       engine.Descriptor
+	Raw              []byte
+	SchemaV2Manifest json.RawMessage `json:",omitempty"`
+	OCIManifest      json.RawMessage `json:",omitempty"`
+}
+
+func viewOf(m *images.Manifest, platform images.Platform) manifestView {
+	view := manifestView{
+		Ref: m.Reference, Raw: m.Raw, Descriptor: engine.Descriptor{MediaType: m.MediaType, Size: len(m.Raw), Digest: m.Digest, Platform: platform},
+	}
+	if strings.HasPrefix(m.MediaType, "application/vnd.oci.") {
+		view.OCIManifest = m.Raw
+	} else {
+		view.SchemaV2Manifest = m.Raw
+	}
+	return view
 }
 
 func writeDocument(out io.Writer, document any) error {
