@@ -10,9 +10,8 @@ import (
 )
 
 // Warm does in advance what Start and Exec pay for the first time they are
-// called: encoding/json learns libcontainer's types, and the host's control group
-// mounts are read. The supervisor calls it while it waits for its ids. It changes
-// nothing; errors are Start's to find again.
+// called: encoding/json learns libcontainer's types. The supervisor calls it while it
+// waits for its ids.
 func Warm() {
 	spec := &specs.Spec{
 		Version: specs.Version, Root: &specs.Root{Path: "/"}, Process: &specs.Process{},
@@ -26,6 +25,4 @@ func Warm() {
 	state := libcontainer.State{NamespacePaths: map[configs.NamespaceType]string{configs.NEWNS: ""}}
 	state.Config = *config
 	_ = json.NewEncoder(io.Discard).Encode(&state)
-	// Nothing can be made in /proc: Create ends there, after all it looks up.
-	_, _ = libcontainer.Create("/proc/self", "warm", config)
 }

@@ -82,8 +82,8 @@ func (d Dir) Rename(c *Config, name string) error {
 		_ = d.saveNames(fresh, old, "")
 		return err
 	}
-	if err := d.release([]string{old}, c.ID); err != nil { // two names: back to the first
-		if d.saveNames(fresh, old, name) == nil && d.release([]string{name}, c.ID) == nil {
+	if err := d.release([]string{old}, c.ID, ""); err != nil { // two names: back to the first
+		if d.saveNames(fresh, old, name) == nil && d.release([]string{name}, c.ID, "") == nil {
 			_ = d.saveNames(fresh, old, "")
 		}
 		return fmt.Errorf("rename container %s: %w", old, err)
@@ -103,11 +103,12 @@ func (d Dir) saveNames(c *Config, name, renaming string) error {
 }
 
 // Release frees the name of a container, if it still is its.
-func (d Dir) Release(name, id string) { _ = d.release([]string{name}, id) }
+func (d Dir) Release(name, id string) { _ = d.release([]string{name}, id, "") }
 
 // release frees names under a lock of all names: two who look and then remove would
-// take the name from a third, who has it since.
-func (d Dir) release(names []string, id string) error {
+// take the name from a third, who has it since. With a grave the links are moved there, to
+// be deleted with it: a file system may wait for the disk to give a link's block back.
+func (d Dir) release(names []string, id, grave string) error {
 	unlock := d.lockNames()
 	defer unlock()
 	var failed []error
@@ -115,7 +116,7 @@ func (d Dir) release(names []string, id string) error {
 		link := filepath.Join(d.names(), name)
 		holder, err := os.Readlink(link)
 		if err == nil && holder == id {
-			err = os.Remove(link)
+			err = discard(link, grave)
 		}
 		// What is no link is nobody's name.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EINVAL) {
@@ -123,6 +124,13 @@ func (d Dir) release(names []string, id string) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+func discard(link, grave string) error {
+	if grave != "" && os.Rename(link, filepath.Join(grave, "name."+filepath.Base(link))) == nil {
+		return nil
+	}
+	return os.Remove(link)
 }
 
 // namesTime is how long the lock of the names is waited for: it is held for a few

@@ -65,7 +65,7 @@ func (d Dir) withdraw(id string, names []string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("remove container %s: %w", short(id), err)
 	}
-	d.release(names, id)
+	d.release(names, id, dir)
 	return dir, nil
 }
 
@@ -91,7 +91,7 @@ func (d Dir) Delete(id, name string) error {
 	if id == "" || id == "." || id == ".." || strings.ContainsRune(id, '/') {
 		return fmt.Errorf("remove container %q: not an id", id) // it would be all of them
 	}
-	d.release(d.namesOf(id, name), id)
+	d.release(d.namesOf(id, name), id, "")
 	for _, dir := range []string{d.Path(id), d.withdrawn(id)} {
 		if err := removeTree(dir); err != nil {
 			return fmt.Errorf("remove container %s: %w", short(id), err)
