@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -97,6 +98,7 @@ type Process struct {
 	process   *libcontainer.Process
 	again     *os.Process // instead of process: see Again
 	init      bool
+	mounts    *os.File // the mount namespace of a first process
 	// Console is the master side of the terminal, nil without one.
 	Console *os.File
 }
@@ -120,6 +122,7 @@ func (e *ExecError) Unwrap() error { return e.Err }
 func Start(c Config) (*Container, error) {
 	// libcontainer logs what it also returns; an error is said once, by the CLI.
 	logrus.SetOutput(io.Discard)
+	trustProc()
 	plain := c
 	if c.Plain {
 		spec := *c.Spec
@@ -157,7 +160,7 @@ func start(c *Config) (*Container, error) {
 	}
 	started := &Container{Process{container: container, init: true}}
 	if err := started.run(c); err != nil {
-		_ = container.Destroy()
+		_ = started.Destroy()
 		return nil, err
 	}
 	return started, nil
@@ -251,6 +254,7 @@ func (s *Process) run(c *Config) error {
 	prepared := s.prepare(*c, program, report)
 	err = s.launch(*c)
 	status.Close()
+	s.holdMounts()
 	p := <-prepared
 	c.Filter = p.filter
 	switch {
@@ -364,6 +368,14 @@ func (s *Process) takeListener(f Filter, report *os.File) error {
 		return err
 	}
 	return f.Listener(listener)
+}
+
+// holdMounts keeps the mount namespace of a first process beyond its end: the kernel would
+// take it apart, which it waits for all processors to do, before it tells of the end.
+func (s *Process) holdMounts() {
+	if s.init {
+		s.mounts, _ = os.Open("/proc/" + strconv.Itoa(s.PID()) + "/ns/mnt")
+	}
 }
 
 func explain(err error, program string) error {
@@ -543,7 +555,10 @@ func (s *Container) Limit(resources *specs.LinuxResources) error {
 }
 
 // Destroy removes what libcontainer keeps of a container that has ended.
-func (s *Container) Destroy() error { return s.container.Destroy() }
+func (s *Container) Destroy() error {
+	s.mounts.Close()
+	return s.container.Destroy()
+}
 
 // Code is docker's exit code for a program that could not be executed: 127 when
 // it is not there, 126 otherwise.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/json"
 	"io"
+	"os"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -25,4 +26,8 @@ func Warm() {
 	state := libcontainer.State{NamespacePaths: map[configs.NamespaceType]string{configs.NEWNS: ""}}
 	state.Config = *config
 	_ = json.NewEncoder(io.Discard).Encode(&state)
+	// The first process that package os starts or finds has it try out pidfds, with a child.
+	if self, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = self.Release()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -567,10 +568,13 @@ func (s *supervisor) unmountTree(dir string) {
 }
 
 // unmountAll detaches what this process mounted below dir, the last first, so that
-// the directory can be deleted. What it leaves keeps state.Delete from deleting.
+// the directory can be deleted. What it leaves keeps state.Delete from deleting. What is
+// mounted below a mount goes with it: the kernel waits for all processors once for each call.
 func unmountAll(dir string) {
 	mounts, _ := linux.MountsBelow(dir)
 	for _, at := range slices.Backward(mounts) {
-		_ = unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if !slices.ContainsFunc(mounts, func(above string) bool { return strings.HasPrefix(at, above+"/") }) {
+			_ = unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		}
 	}
 }

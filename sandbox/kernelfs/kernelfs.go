@@ -220,15 +220,25 @@ func hide(root, dev int, paths []string) error {
 		return &Error{"hide directories", err}
 	}
 	defer unix.Close(empty)
+	covers := covers{null: null, empty: empty}
 	for _, path := range paths {
-		if err := cover(root, path, null, empty); err != nil {
+		if err := covers.put(root, path); err != nil {
 			return &Error{"hide " + path, err}
 		}
 	}
 	return nil
 }
 
-func cover(root int, path string, null, empty int) error {
+// covers is what hidden files and directories are covered with.
+type covers struct {
+	null, empty int
+	emptyPlaced bool
+}
+
+// put covers a path of the root, if this kernel has it. The empty directory itself goes
+// to the first place, and copies of it to the others: who closes a mount that is nowhere
+// waits for all processors.
+func (c *covers) put(root int, path string) error {
 	fd, ok, err := find(root, path)
 	if !ok {
 		return err
@@ -238,9 +248,13 @@ func cover(root int, path string, null, empty int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	cover := null
+	cover := c.null
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		cover = empty
+		cover = c.empty
+		if !c.emptyPlaced {
+			c.emptyPlaced = true
+			return move(cover, fd)
+		}
 	}
 	copied, err := clone(cover, 0)
 	if err != nil {
