@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 // Hold keeps a network's helper from ending until a supervisor has its own
@@ -91,7 +93,7 @@ func start(dir string) error {
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{listener}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := linux.StartUnstopped(cmd); err != nil {
 		return err
 	}
 	return cmd.Process.Release()

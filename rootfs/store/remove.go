@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/rootfs/image"
+	"bryo/rootfs/patience"
 	"bryo/rootfs/reference"
 )
 
@@ -80,16 +83,35 @@ func (s *Store) flockImages(how int) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		if err = unix.Flock(int(file.Fd()), unix.LOCK_EX|how); err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
+	release := linux.HoldStops()
+	if err = flockSoon(int(file.Fd()), how); err != nil {
 		file.Close()
+		release()
 		return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
 	}
-	return func() { file.Close() }, nil
+	return func() { file.Close(); release() }, nil
+}
+
+// startTime is how long starts of containers are waited for, and who begins another one
+// meanwhile. A command that was stopped in the middle of one would be waited for without end.
+const startTime = 30 * time.Second
+
+func flockSoon(fd, how int) error {
+	locked := make(chan error, 1)
+	go func() {
+		for {
+			if err := unix.Flock(fd, unix.LOCK_EX|how); err != unix.EINTR {
+				locked <- err
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-locked:
+		return err
+	case <-time.After(startTime):
+		return fmt.Errorf("a container is being started: %w", patience.ErrStuck)
+	}
 }
 
 // User is a container that is made of an image.

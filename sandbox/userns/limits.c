@@ -29,13 +29,31 @@ static int is_role(char **envp)
 	return 0;
 }
 
+/* Whoever started a role had these blocked until here (linux.StartUnstopped). */
+static void let_stop(void)
+{
+	sigset_t stops;
+
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTSTP);
+	sigaddset(&stops, SIGTTIN);
+	sigaddset(&stops, SIGTTOU);
+	sigprocmask(SIG_UNBLOCK, &stops, NULL);
+}
+
 /* Before the constructor of enter.c, which forks. */
 __attribute__((constructor(101))) static void check_limits(int argc, char **argv, char **envp)
 {
 	struct rlimit files, addresses;
 	int first;
 
-	if (!argv || !envp || is_role(envp) || getrlimit(RLIMIT_NOFILE, &files) < 0 || getrlimit(RLIMIT_AS, &addresses) < 0)
+	if (!argv || !envp)
+		return;
+	if (is_role(envp)) {
+		let_stop();
+		return;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || getrlimit(RLIMIT_AS, &addresses) < 0)
 		return;
 	first = fcntl(STDERR_FILENO, F_DUPFD, 0); /* what the caller left open counts as well */
 	if (first >= 0)

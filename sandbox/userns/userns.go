@@ -25,6 +25,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 const (
@@ -110,7 +112,7 @@ func Start(c Command) (*exec.Cmd, error) {
 	defer ours.Close()
 
 	cmd := command(c, theirs)
-	err = cmd.Start()
+	err = linux.StartUnstopped(cmd)
 	theirs.Close()
 	if err != nil {
 		return nil, &SetupError{"start role " + c.Role, err}
@@ -223,11 +225,17 @@ func mapWithHelpers(pid int, m Mapping) error {
 
 func runMapper(program string, pid int, ranges []Range) error {
 	args := append([]string{strconv.Itoa(pid)}, strings.Fields(lines(ranges))...)
-	out, err := exec.Command(program, args...).CombinedOutput()
+	cmd := exec.Command(program, args...)
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := linux.StartUnstopped(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if err == nil {
 		return nil
 	}
-	if text := strings.TrimSpace(string(out)); text != "" {
+	if text := strings.TrimSpace(out.String()); text != "" {
 		err = errors.New(strings.ReplaceAll(text, "\n", "; "))
 	}
 	return &SetupError{program, err}

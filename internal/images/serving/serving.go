@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/images"
+	"bryo/internal/linux"
 	"bryo/internal/trace"
 	"bryo/sandbox/userns"
 )
@@ -40,6 +41,7 @@ func Main(role string, do func(context.Context, *images.Request) (any, error), k
 	if err := json.Unmarshal(data, &r); err != nil {
 		return answer(out, nil, fmt.Errorf("image role: request: %w", err), kind)
 	}
+	linux.DeferStops()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	result, err := guarded(ctx, &r, do)
