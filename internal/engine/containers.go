@@ -177,12 +177,11 @@ func (e *Engine) settled(c *Container) (*Container, error) {
 	if !c.Running() {
 		return c, nil
 	}
-	if alive := c.Status.Supervisor.Alive(); alive && !c.Status.Supervisor.Dying() {
+	if err := e.awaitDying(c); err != nil {
+		return c, err
+	}
+	if c.Status.Supervisor.Alive() {
 		return c, nil
-	} else if alive {
-		if err := e.awaitEnd(c); err != nil {
-			return c, err
-		}
 	}
 	if err := ignoreGone(e.killRemains(c, nil)); err != nil {
 		return c, err
@@ -355,6 +354,9 @@ func stopSignal(c *Container) syscall.Signal {
 
 // killRemains ends what a killed supervisor may have left, by pidfd.
 func (e *Engine) killRemains(c *Container, cause error) error {
+	if err := e.awaitDying(c); err != nil {
+		return err
+	}
 	if c.Status.Init.Alive() && !c.Status.Supervisor.Alive() {
 		if err := c.Status.Init.Kill(unix.SIGKILL); err != nil && c.Status.Init.Alive() {
 			return err
@@ -369,6 +371,14 @@ func (e *Engine) killRemains(c *Container, cause error) error {
 		return e.awaitEnd(c)
 	}
 	return cause
+}
+
+// awaitDying returns when a supervisor that is being killed is gone, at once for any other.
+func (e *Engine) awaitDying(c *Container) error {
+	if c.Status.Supervisor.Alive() && c.Status.Supervisor.Dying() {
+		return e.awaitEnd(c)
+	}
+	return nil
 }
 
 // awaitEnd returns when the supervisor is gone: then its files are final.
