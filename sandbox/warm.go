@@ -18,7 +18,7 @@ func Warm() {
 		Version: specs.Version, Root: &specs.Root{Path: "/"}, Process: &specs.Process{},
 		Linux: &specs.Linux{Resources: &specs.LinuxResources{}, Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}},
 	}
-	config, err := convert(Config{ID: "warm", Spec: spec, NoGroup: true})
+	config, err := convert(Config{ID: "warm", Spec: spec})
 	if err != nil {
 		return
 	}

@@ -31,7 +31,7 @@ type Container struct {
 
 // Running: its program runs, or is stopped by a pause.
 func (c *Container) Running() bool {
-	return c.Status.Phase == state.Running || c.Status.Phase == state.Paused
+	return c.Status.Running()
 }
 
 // Container finds one by ID, name, or a unique prefix of its ID.

@@ -142,21 +142,8 @@ func readBootID() string {
 // HandlesSignal says whether the process catches or ignores the signal itself,
 // from the masks in /proc/PID/status; true when they cannot be read.
 func HandlesSignal(pid int, sig unix.Signal) bool {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return true
-	}
-	for line := range strings.SplitSeq(string(data), "\n") {
-		name, value, _ := strings.Cut(line, ":")
-		if name != "SigIgn" && name != "SigCgt" {
-			continue
-		}
-		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-		if err != nil || mask>>(uint(sig)-1)&1 == 1 {
-			return true
-		}
-	}
-	return false
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	return err != nil || (mask(status, "SigIgn")|mask(status, "SigCgt"))>>(uint(sig)-1)&1 == 1
 }
 
 // pidNamespace names the pid namespace of a living process, and of no other one that

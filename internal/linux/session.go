@@ -1,10 +1,8 @@
 package linux
 
 import (
-	"bytes"
 	"os"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,12 +54,8 @@ func sessionOf(pid int) int { return statField(pid, 6) }
 // statField is a number of /proc/PID/stat, counted from 1 as proc_pid_stat(5) does;
 // 0 when the process is gone.
 func statField(pid, number int) int {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields, err := statFields(pid)
 	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) <= number-3 {
 		return 0
 	}
 	value, _ := strconv.Atoi(fields[number-3])

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// terminalStops stop a process on behalf of its terminal, and can be caught.
+var terminalStops = []os.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+
 // stops are the stop signals of a terminal on their way to this process.
 var stops struct {
 	mu      sync.Mutex
@@ -22,7 +25,7 @@ var stops struct {
 // in its hands holds up all others. SIGSTOP cannot be caught; who sends it means it.
 func DeferStops() {
 	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	signal.Notify(caught, terminalStops...)
 	go func() {
 		for range caught {
 			stops.mu.Lock()
@@ -60,8 +63,8 @@ func StartUnstopped(cmd *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var stops, old unix.Sigset_t
-	for _, sig := range []unix.Signal{unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
-		stops.Val[0] |= 1 << (sig - 1)
+	for _, sig := range terminalStops {
+		stops.Val[0] |= 1 << (sig.(unix.Signal) - 1)
 	}
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &stops, &old); err != nil {
 		return os.NewSyscallError("sigprocmask", err)

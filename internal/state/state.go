@@ -291,6 +291,9 @@ type HealthProbe struct {
 	Output   string    `json:"Output"`
 }
 
+// Running: its program has begun and not ended; a paused one is.
+func (s *Status) Running() bool { return s.Phase == Running || s.Phase == Paused }
+
 // WriteStatus replaces the status file atomically. It is not synced: after a
 // power cut nothing of it would be true anyway.
 func (d Dir) WriteStatus(id string, s *Status) error {

@@ -131,7 +131,7 @@ func (s *supervisor) foresee() (*tree, error) {
 		return nil, err // said when the tree is there
 	}
 	if h.ReadOnly {
-		t.jail, t.files = t.root, etc.Mounts(s.dir(), true)
+		t.jail, t.files = t.root, s.etcFiles()
 	} else {
 		t.jail = filepath.Join(s.runDir(), jailDir)
 	}

@@ -34,6 +34,7 @@ type supervisor struct {
 	outputs    outputs
 	starter    *client     // the command in front, without files in a detached one
 	main       chan func() // what the main thread has to do
+	unseen     bool        // the main thread's: a program runs, and no other command knows yet
 
 	mu      sync.Mutex // guards what follows
 	config  *state.Config
@@ -41,7 +42,6 @@ type supervisor struct {
 	status  state.Status
 	sandbox *sandbox.Container // nil while nothing runs
 	last    *sandbox.Container // the one that ended
-	unseen  bool               // of the main thread: it runs, and no other command knows yet
 	stdio   *stdio
 	stopped bool // by the user: no restart
 	health  *monitor
@@ -330,16 +330,12 @@ func (s *supervisor) run(first *client, size *Size, config sandbox.Config) error
 		st.Init, st.OOMKilled = linux.RefProcess(box.PID()), false
 		st.Health, st.Networks, st.Ports = s.firstHealth(), s.wires.endpoints(), s.ports.Mappings()
 	})
-	if s.unseen = s.start.Foreground && !s.detached.Load(); !s.unseen {
-		s.writeStatus()
-	}
 	s.watchNetwork()
 	if err := s.servePorts(); err != nil {
 		fmt.Fprintln(os.Stderr, "bryo:", err)
 	}
-	if !s.unseen {
-		s.announceStart()
-		s.startHealth()
+	if s.unseen = s.start.Foreground && !s.detached.Load(); !s.unseen {
+		s.show()
 	}
 	return nil
 }
@@ -352,10 +348,15 @@ const unseenTime = 2 * time.Millisecond
 // appear lets other commands see a program in the foreground, and reach it.
 func (s *supervisor) appear() {
 	s.unseen = false
+	s.show()
+	s.listen()
+}
+
+// show records that the program runs.
+func (s *supervisor) show() {
 	s.writeStatus()
 	s.announceStart()
 	s.startHealth()
-	s.listen()
 }
 
 // listen opens the container to other commands.

@@ -21,26 +21,26 @@ func TestChange(t *testing.T) {
 		changes string // one a line
 		want    image.Config
 	}{
-		"CMD, exec form":       {`CMD ["a", "b c"]`, image.Config{Cmd: []string{"a", "b c"}}},
-		"CMD, shell form":      {`cmd echo "$HOME"`, image.Config{Cmd: []string{"/bin/sh", "-c", `echo "$HOME"`}}},
-		"CMD, broken JSON":     {`CMD ["a"`, image.Config{Cmd: []string{"/bin/sh", "-c", `["a"`}}},
-		"ENTRYPOINT drops CMD": {"CMD x\nENTRYPOINT [\"/e\"]", image.Config{Entrypoint: []string{"/e"}}},
-		"ENTRYPOINT emptied":   {"ENTRYPOINT []", image.Config{Entrypoint: []string{}}},
-		"ENV":                  {`ENV A=b C="d e" F=g\ h`, image.Config{Env: []string{"A=b", "C=d e", "F=g h"}}},
-		"ENV, old form":        {"ENV A b c", image.Config{Env: []string{"A=b c"}}},
-		"ENV again":            {"ENV A=1 B=2\nENV A=3", image.Config{Env: []string{"A=3", "B=2"}}},
-		"ENV empty":            {"ENV A=", image.Config{Env: []string{"A="}}},
-		"EXPOSE":               {"EXPOSE 80 53/udp 90-92/TCP", image.Config{ExposedPorts: set("80/tcp", "53/udp", "90/tcp", "91/tcp", "92/tcp")}},
-		"LABEL":                {`LABEL a=b "c d"='e f'`, image.Config{Labels: map[string]string{"a": "b", "c d": "e f"}}},
-		"ONBUILD":              {"ONBUILD RUN x", image.Config{OnBuild: []string{"RUN x"}}},
-		"STOPSIGNAL":           {"STOPSIGNAL SIGRTMIN+3", image.Config{StopSignal: "SIGRTMIN+3"}},
-		"USER":                 {"USER www:www", image.Config{User: "www:www"}},
-		"VOLUME":               {"VOLUME /a /b\nVOLUME [\"/c d\"]", image.Config{Volumes: set("/a", "/b", "/c d")}},
-		"WORKDIR":              {"WORKDIR /a\nWORKDIR b/../c", image.Config{WorkingDir: "/a/c"}},
-		"HEALTHCHECK": {"HEALTHCHECK --interval=5s --timeout=1m --start-period=2s --start-interval=1s --retries=3 CMD curl x", image.Config{Healthcheck: &image.Healthcheck{
-			Test: []string{"CMD-SHELL", "curl x"}, Interval: 5 * time.Second, Timeout: time.Minute, StartPeriod: 2 * time.Second, StartInterval: time.Second, Retries: 3}}},
-		"HEALTHCHECK, exec": {`HEALTHCHECK CMD ["a","b"]`, image.Config{Healthcheck: &image.Healthcheck{Test: []string{"CMD", "a", "b"}}}},
-		"HEALTHCHECK NONE":  {"HEALTHCHECK none", image.Config{Healthcheck: &image.Healthcheck{Test: []string{"NONE"}}}},
+		"CMD, exec form":       {`CMD ["a", "b c"]`, image.Config{Run: image.Run{Cmd: []string{"a", "b c"}}}},
+		"CMD, shell form":      {`cmd echo "$HOME"`, image.Config{Run: image.Run{Cmd: []string{"/bin/sh", "-c", `echo "$HOME"`}}}},
+		"CMD, broken JSON":     {`CMD ["a"`, image.Config{Run: image.Run{Cmd: []string{"/bin/sh", "-c", `["a"`}}}},
+		"ENTRYPOINT drops CMD": {"CMD x\nENTRYPOINT [\"/e\"]", image.Config{Run: image.Run{Entrypoint: []string{"/e"}}}},
+		"ENTRYPOINT emptied":   {"ENTRYPOINT []", image.Config{Run: image.Run{Entrypoint: []string{}}}},
+		"ENV":                  {`ENV A=b C="d e" F=g\ h`, image.Config{Run: image.Run{Env: []string{"A=b", "C=d e", "F=g h"}}}},
+		"ENV, old form":        {"ENV A b c", image.Config{Run: image.Run{Env: []string{"A=b c"}}}},
+		"ENV again":            {"ENV A=1 B=2\nENV A=3", image.Config{Run: image.Run{Env: []string{"A=3", "B=2"}}}},
+		"ENV empty":            {"ENV A=", image.Config{Run: image.Run{Env: []string{"A="}}}},
+		"EXPOSE":               {"EXPOSE 80 53/udp 90-92/TCP", image.Config{Run: image.Run{ExposedPorts: set("80/tcp", "53/udp", "90/tcp", "91/tcp", "92/tcp")}}},
+		"LABEL":                {`LABEL a=b "c d"='e f'`, image.Config{Run: image.Run{Labels: map[string]string{"a": "b", "c d": "e f"}}}},
+		"ONBUILD":              {"ONBUILD RUN x", image.Config{Run: image.Run{OnBuild: []string{"RUN x"}}}},
+		"STOPSIGNAL":           {"STOPSIGNAL SIGRTMIN+3", image.Config{Run: image.Run{StopSignal: "SIGRTMIN+3"}}},
+		"USER":                 {"USER www:www", image.Config{Run: image.Run{User: "www:www"}}},
+		"VOLUME":               {"VOLUME /a /b\nVOLUME [\"/c d\"]", image.Config{Run: image.Run{Volumes: set("/a", "/b", "/c d")}}},
+		"WORKDIR":              {"WORKDIR /a\nWORKDIR b/../c", image.Config{Run: image.Run{WorkingDir: "/a/c"}}},
+		"HEALTHCHECK": {"HEALTHCHECK --interval=5s --timeout=1m --start-period=2s --start-interval=1s --retries=3 CMD curl x", image.Config{Run: image.Run{Healthcheck: &image.Healthcheck{
+			Test: []string{"CMD-SHELL", "curl x"}, Interval: 5 * time.Second, Timeout: time.Minute, StartPeriod: 2 * time.Second, StartInterval: time.Second, Retries: 3}}}},
+		"HEALTHCHECK, exec": {`HEALTHCHECK CMD ["a","b"]`, image.Config{Run: image.Run{Healthcheck: &image.Healthcheck{Test: []string{"CMD", "a", "b"}}}}},
+		"HEALTHCHECK NONE":  {"HEALTHCHECK none", image.Config{Run: image.Run{Healthcheck: &image.Healthcheck{Test: []string{"NONE"}}}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -46,8 +46,10 @@ func helloImage(exe *os.File) (v1.Image, error) {
 	config := &image.Config{
 		OS: "linux", Architecture: runtime.GOARCH, Created: epoch(), DiffIDs: []string{digest.String()},
 		History: []image.History{{Created: epoch(), CreatedBy: "bryo", Comment: "made from the running program"}},
-		Cmd:     []string{"/bryo", "hello"}, Env: []string{"PATH=/"}, WorkingDir: "/",
-		Labels: map[string]string{"org.opencontainers.image.title": "hello", "org.opencontainers.image.description": "bryo's built-in image"},
+		Run: image.Run{
+			Cmd: []string{"/bryo", "hello"}, Env: []string{"PATH=/"}, WorkingDir: "/",
+			Labels: map[string]string{"org.opencontainers.image.title": "hello", "org.opencontainers.image.description": "bryo's built-in image"},
+		},
 	}
 	raw, err := image.NewBlob(config)
 	if err != nil {

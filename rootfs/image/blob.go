@@ -11,12 +11,7 @@ func NewBlob(config *Config) ([]byte, error) {
 	blob := newConfig{
 		Architecture: config.Architecture, OS: config.OS, OSVersion: config.OSVersion, Variant: config.Variant,
 		Author: config.Author, Created: config.Created, History: config.History,
-		Config: newRun{
-			User: config.User, ExposedPorts: config.ExposedPorts, Env: config.Env, Entrypoint: config.Entrypoint,
-			Cmd: config.Cmd, Volumes: config.Volumes, WorkingDir: config.WorkingDir, Labels: config.Labels,
-			StopSignal: config.StopSignal, StopTimeout: config.StopTimeout, Healthcheck: config.Healthcheck,
-			Shell: config.Shell, OnBuild: config.OnBuild, ArgsEscaped: config.ArgsEscaped,
-		},
+		Config: config.Run,
 	}
 	blob.RootFS.Type, blob.RootFS.DiffIDs = "layers", config.DiffIDs
 	return json.Marshal(&blob)
@@ -29,27 +24,10 @@ type newConfig struct {
 	Variant      string    `json:"variant,omitempty"`
 	OS           string    `json:"os"`
 	OSVersion    string    `json:"os.version,omitempty"`
-	Config       newRun    `json:"config"`
+	Config       Run       `json:"config"`
 	RootFS       struct {
 		Type    string   `json:"type"`
 		DiffIDs []string `json:"diff_ids"`
 	} `json:"rootfs"`
 	History []History `json:"history,omitempty"`
-}
-
-type newRun struct {
-	User         string              `json:",omitempty"`
-	ExposedPorts map[string]struct{} `json:",omitempty"`
-	Env          []string            `json:",omitempty"`
-	Entrypoint   []string            `json:",omitempty"`
-	Cmd          []string            `json:",omitempty"`
-	Volumes      map[string]struct{} `json:",omitempty"`
-	WorkingDir   string              `json:",omitempty"`
-	Labels       map[string]string   `json:",omitempty"`
-	StopSignal   string              `json:",omitempty"`
-	StopTimeout  *int                `json:",omitempty"`
-	Healthcheck  *Healthcheck        `json:",omitempty"`
-	Shell        []string            `json:",omitempty"`
-	OnBuild      []string            `json:",omitempty"`
-	ArgsEscaped  bool                `json:",omitempty"`
 }

@@ -12,11 +12,8 @@ import (
 // engines use the same 4 MiB; what is larger was made to exhaust memory.
 const MaxJSON = 4 << 20
 
-// Config is an image's configuration as the OCI image specification has it,
-// with the fields that Docker adds. It is parsed from untrusted bytes: see
-// ParseConfig for what is refused, and StopSignalNumber and Dir for the
-// fields whose values are checked only when they are used.
-type Config struct {
+// Run is what a container gets from its image.
+type Run struct {
 	User         string              `json:"User,omitempty"`
 	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
 	Env          []string            `json:"Env,omitempty"` // each KEY=VALUE, no NUL
@@ -31,6 +28,14 @@ type Config struct {
 	Shell        []string            `json:"Shell,omitempty"`
 	OnBuild      []string            `json:"OnBuild,omitempty"`
 	ArgsEscaped  bool                `json:"ArgsEscaped,omitempty"`
+}
+
+// Config is an image's configuration as the OCI image specification has it,
+// with the fields that Docker adds. It is parsed from untrusted bytes: see
+// ParseConfig for what is refused, and StopSignalNumber and Dir for the
+// fields whose values are checked only when they are used.
+type Config struct {
+	Run
 
 	Architecture string    `json:"architecture,omitempty"`
 	OS           string    `json:"os,omitempty"`
@@ -70,7 +75,7 @@ type wireConfig struct {
 	Variant      string     `json:"variant"`
 	Author       string     `json:"author"`
 	Created      *time.Time `json:"created"`
-	Config       wireRun    `json:"config"`
+	Config       Run        `json:"config"`
 	RootFS       struct {
 		Type    string   `json:"type"`
 		DiffIDs []string `json:"diff_ids"`
@@ -82,24 +87,6 @@ type wireConfig struct {
 		Comment    string     `json:"comment"`
 		EmptyLayer bool       `json:"empty_layer"`
 	} `json:"history"`
-}
-
-// wireRun is the "config" object of the blob.
-type wireRun struct {
-	User         string
-	ExposedPorts map[string]struct{}
-	Env          []string
-	Entrypoint   []string
-	Cmd          []string
-	Volumes      map[string]struct{}
-	WorkingDir   string
-	Labels       map[string]string
-	StopSignal   string
-	StopTimeout  *int
-	Healthcheck  *Healthcheck
-	Shell        []string
-	OnBuild      []string
-	ArgsEscaped  bool
 }
 
 // maxVolumes of one image: each is a folder and a mount of a start. Real ones have a
@@ -129,12 +116,8 @@ func ParseConfig(blob []byte) (*Config, error) {
 }
 
 func flatten(wire *wireConfig) *Config {
-	run := wire.Config
 	config := &Config{
-		User: run.User, ExposedPorts: run.ExposedPorts, Env: run.Env, Entrypoint: run.Entrypoint, Cmd: run.Cmd,
-		Volumes: run.Volumes, WorkingDir: run.WorkingDir, Labels: run.Labels, StopSignal: run.StopSignal,
-		StopTimeout: run.StopTimeout, Healthcheck: run.Healthcheck, Shell: run.Shell, OnBuild: run.OnBuild,
-		ArgsEscaped:  run.ArgsEscaped,
+		Run:          wire.Config,
 		Architecture: wire.Architecture, OS: wire.OS, OSVersion: wire.OSVersion, Variant: wire.Variant,
 		Author: wire.Author, DiffIDs: wire.RootFS.DiffIDs,
 	}

@@ -20,11 +20,12 @@ func TestParseConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	three := 3
-	want := &Config{
+	want := &Config{Run: Run{
 		User: "www", ExposedPorts: map[string]struct{}{"80/tcp": {}}, Env: []string{"PATH=/bin", "EMPTY="}, Entrypoint: []string{"/e"}, Cmd: []string{"c"},
 		Volumes: map[string]struct{}{"/v": {}}, WorkingDir: "w", Labels: map[string]string{"k": "v"}, StopSignal: "SIGINT", StopTimeout: &three,
 		Shell: []string{"/bin/bash"}, OnBuild: []string{"RUN x"}, ArgsEscaped: true,
-		Healthcheck:  &Healthcheck{Test: []string{"CMD", "x"}, Interval: time.Second, StartInterval: 5, Retries: 3},
+		Healthcheck: &Healthcheck{Test: []string{"CMD", "x"}, Interval: time.Second, StartInterval: 5, Retries: 3},
+	},
 		Architecture: "arm64", Variant: "v8", OS: "linux", Author: "me", Created: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
 		DiffIDs: []string{"sha256:" + strings.Repeat("a", 64)}, History: []History{{CreatedBy: "x", EmptyLayer: true}},
 	}
@@ -92,12 +93,12 @@ func TestParseSignal(t *testing.T) {
 
 func TestDir(t *testing.T) {
 	for text, want := range map[string]string{"": "/", "/": "/", "app": "/app", "/a/../../b": "/b", "/proc/self/fd/7": "/proc/self/fd/7"} {
-		if got, err := (&Config{WorkingDir: text}).Dir(); err != nil || got != want {
+		if got, err := (&Config{Run: Run{WorkingDir: text}}).Dir(); err != nil || got != want {
 			t.Errorf("%q: %q %v", text, got, err)
 		}
 	}
 	var bad *DirError
-	if _, err := (&Config{WorkingDir: strings.Repeat("x", 5000)}).Dir(); !errors.As(err, &bad) {
+	if _, err := (&Config{Run: Run{WorkingDir: strings.Repeat("x", 5000)}}).Dir(); !errors.As(err, &bad) {
 		t.Error(err)
 	}
 }

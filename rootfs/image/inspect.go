@@ -10,51 +10,24 @@ import (
 
 // Inspect is an image in the JSON form of `docker image inspect`.
 type Inspect struct {
-	ID            string        `json:"Id"` // sha256:...
-	RepoTags      []string      `json:"RepoTags"`
-	RepoDigests   []string      `json:"RepoDigests"`
-	Parent        string        `json:"Parent"`
-	Comment       string        `json:"Comment"`
-	Created       string        `json:"Created"` // RFC 3339
-	DockerVersion string        `json:"DockerVersion"`
-	Author        string        `json:"Author"`
-	Config        InspectConfig `json:"Config"`
-	Architecture  string        `json:"Architecture"`
-	Variant       string        `json:"Variant,omitempty"`
-	Os            string        `json:"Os"`
-	OsVersion     string        `json:"OsVersion,omitempty"`
-	Size          int64         `json:"Size"`
-	VirtualSize   int64         `json:"VirtualSize,omitempty"` // older versions of docker: templates ask for it
-	GraphDriver   GraphDriver   `json:"GraphDriver"`
-	RootFS        RootFS        `json:"RootFS"`
-	Metadata      Metadata      `json:"Metadata"`
-}
-
-// InspectConfig is what a container gets from the image. What the image does not say is
-// left out of the JSON, and empty for a template.
-type InspectConfig struct {
-	User         string              `json:"User,omitempty"`
-	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
-	Env          []string            `json:"Env,omitempty"`
-	Entrypoint   []string            `json:"Entrypoint,omitempty"`
-	Cmd          []string            `json:"Cmd,omitempty"`
-	Volumes      map[string]struct{} `json:"Volumes,omitempty"`
-	WorkingDir   string              `json:"WorkingDir,omitempty"`
-	Labels       map[string]string   `json:"Labels,omitempty"`
-	StopSignal   string              `json:"StopSignal,omitempty"`
-	StopTimeout  *int                `json:"StopTimeout,omitempty"`
-	ArgsEscaped  bool                `json:"ArgsEscaped,omitempty"`
-	Healthcheck  *Healthcheck        `json:"Healthcheck,omitempty"`
-	OnBuild      []string            `json:"OnBuild,omitempty"`
-	Shell        []string            `json:"Shell,omitempty"`
-}
-
-func inspectConfig(c *Config) InspectConfig {
-	return InspectConfig{
-		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Volumes: c.Volumes, WorkingDir: c.WorkingDir,
-		Labels: c.Labels, StopSignal: c.StopSignal, StopTimeout: c.StopTimeout, ArgsEscaped: c.ArgsEscaped, Healthcheck: c.Healthcheck,
-		OnBuild: c.OnBuild, Shell: c.Shell,
-	}
+	ID            string      `json:"Id"` // sha256:...
+	RepoTags      []string    `json:"RepoTags"`
+	RepoDigests   []string    `json:"RepoDigests"`
+	Parent        string      `json:"Parent"`
+	Comment       string      `json:"Comment"`
+	Created       string      `json:"Created"` // RFC 3339
+	DockerVersion string      `json:"DockerVersion"`
+	Author        string      `json:"Author"`
+	Config        Run         `json:"Config"`
+	Architecture  string      `json:"Architecture"`
+	Variant       string      `json:"Variant,omitempty"`
+	Os            string      `json:"Os"`
+	OsVersion     string      `json:"OsVersion,omitempty"`
+	Size          int64       `json:"Size"`
+	VirtualSize   int64       `json:"VirtualSize,omitempty"` // older versions of docker: templates ask for it
+	GraphDriver   GraphDriver `json:"GraphDriver"`
+	RootFS        RootFS      `json:"RootFS"`
+	Metadata      Metadata    `json:"Metadata"`
 }
 
 // GraphDriver tells where the layers are.
@@ -94,7 +67,7 @@ func InspectImage(root, ref, platform string) (*Inspect, error) {
 	}
 	inspect := &Inspect{
 		ID: "sha256:" + found.ID, RepoTags: found.RepoTags(), RepoDigests: found.RepoDigests(), Comment: found.Note.Comment,
-		Created: config.Created.Format(time.RFC3339Nano), Author: config.Author, Config: inspectConfig(config),
+		Created: config.Created.Format(time.RFC3339Nano), Author: config.Author, Config: config.Run,
 		Architecture: config.Architecture, Variant: config.Variant, Os: config.OS, OsVersion: config.OSVersion,
 		Size: found.size(chain), RootFS: RootFS{Type: "layers", Layers: config.DiffIDs},
 		GraphDriver: graphDriver(root, chain), Metadata: Metadata{LastTagTime: found.Note.Tagged},

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
+
 	"bryo/rootfs/mount/mounttest"
 )
 
@@ -251,7 +253,7 @@ func TestSweepTrials(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(left, "file"), "")
-	alive, unlock, err := trialDir(dir)
+	alive, claim, err := linux.MakeClaimed(dir, trialPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +262,7 @@ func TestSweepTrials(t *testing.T) {
 	if there(left) || !there(alive) {
 		t.Error("the dead one's:", there(left), "the living one's:", there(alive))
 	}
-	unlock()
+	claim.Close()
 	if sweepTrials(dir); there(alive) {
 		t.Error("still there")
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bryo/internal/linux"
 )
 
 // OverlaySupported tries an overlay whose directories lie in dir, the data root,
@@ -17,11 +19,11 @@ import (
 // does not ask: it simply tries Overlay.
 func OverlaySupported(dir string) error {
 	sweepTrials(dir)
-	tmp, unlock, err := trialDir(dir)
+	tmp, claim, err := linux.MakeClaimed(dir, trialPrefix)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer claim.Close()
 	defer os.RemoveAll(tmp)
 	sub := func(name string) string { return filepath.Join(tmp, name) }
 	if err := errors.Join(os.Mkdir(sub("lower"), 0o700), os.Mkdir(sub("upper"), 0o700), os.Mkdir(sub("work"), 0o700)); err != nil {
@@ -51,43 +53,6 @@ func OverlaySupported(dir string) error {
 
 const trialPrefix = ".overlay-"
 
-// trialDir makes a directory that is locked for as long as its maker lives.
-func trialDir(dir string) (tmp string, unlock func(), err error) {
-	for {
-		if tmp, err = os.MkdirTemp(dir, trialPrefix); err != nil {
-			return "", nil, err
-		}
-		if unlock, err = lockTrial(tmp, 0); err == nil {
-			return tmp, unlock, nil
-		}
-		if !errors.Is(err, os.ErrNotExist) {
-			return tmp, func() {}, nil // no such locks here, so nobody sweeps either
-		}
-		// A sweep came between the two.
-	}
-}
-
-// lockTrial locks a directory that is still there afterwards.
-func lockTrial(path string, how int) (unlock func(), err error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	for {
-		if err = unix.Flock(fd, unix.LOCK_EX|how); err != unix.EINTR {
-			break
-		}
-	}
-	if err == nil {
-		err = unix.Access(path, unix.F_OK)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
-	}
-	return func() { unix.Close(fd) }, nil
-}
-
 // sweepTrials removes the directories whose maker is gone.
 func sweepTrials(dir string) {
 	entries, _ := os.ReadDir(dir)
@@ -96,9 +61,9 @@ func sweepTrials(dir string) {
 			continue
 		}
 		path := filepath.Join(dir, entry.Name())
-		if unlock, err := lockTrial(path, unix.LOCK_NB); err == nil {
+		if claim, err := linux.Claim(path, unix.LOCK_NB); err == nil {
 			os.RemoveAll(path)
-			unlock()
+			claim.Close()
 		}
 	}
 }

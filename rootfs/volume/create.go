@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/rootfs/mount"
 )
 
@@ -67,7 +68,7 @@ func (s *Store) make(v *Volume, durable bool) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	tmp, held, err := s.newFolder()
+	tmp, held, err := linux.MakeClaimed(s.dir, newPrefix)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/rootfs/mount/tree"
 )
 
@@ -104,35 +105,6 @@ func (s *Store) Trash() (names []string, err error) {
 	return names, err
 }
 
-// newFolder makes a folder that is no trash for as long as its lock is held.
-func (s *Store) newFolder() (path string, held *os.File, err error) {
-	for {
-		if path, err = os.MkdirTemp(s.dir, newPrefix); err != nil {
-			return "", nil, err
-		}
-		if held, err = lockFolder(path, 0); !errors.Is(err, fs.ErrNotExist) {
-			return path, held, nil // without a lock where there are none: nobody sweeps it
-		}
-		// A sweep came between the two.
-	}
-}
-
-// lockFolder locks a folder that is there when it has the lock.
-func lockFolder(path string, how int) (*os.File, error) {
-	folder, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|how); err == nil {
-		_, err = os.Stat(path)
-	}
-	if err != nil {
-		folder.Close()
-		return nil, err
-	}
-	return folder, nil
-}
-
 // free says whether nobody has the lock of a file, and closes it.
 func free(lock *os.File) bool {
 	defer lock.Close()
@@ -159,7 +131,7 @@ func (s *Store) sweepAll(prefix string) error {
 // sweep deletes one, unless its maker has locked it meanwhile.
 func (s *Store) sweep(path string) error {
 	if strings.HasPrefix(filepath.Base(path), newPrefix) {
-		held, err := lockFolder(path, unix.LOCK_NB)
+		held, err := linux.Claim(path, unix.LOCK_NB)
 		if err != nil {
 			return nil
 		}

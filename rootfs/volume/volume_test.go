@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"bryo/rootfs/mount"
+
+	"bryo/internal/linux"
 )
 
 func unused(string) ([]string, error) { return nil, nil }
@@ -354,7 +356,7 @@ func TestRemoveAnonymousAndSweep(t *testing.T) {
 	for _, dir := range []string{old, trash} {
 		os.Mkdir(dir, 0o700)
 	}
-	fresh, held, err := s.newFolder()
+	fresh, held, err := linux.MakeClaimed(s.dir, newPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

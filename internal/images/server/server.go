@@ -98,7 +98,7 @@ func usedBy(root string) func(string) []store.User {
 			config, err := containers.Load(container)
 			if err != nil || config.Image.ID == id {
 				status, _ := containers.Status(container)
-				users = append(users, store.User{ID: container, Running: status != nil && (status.Phase == state.Running || status.Phase == state.Paused)})
+				users = append(users, store.User{ID: container, Running: status != nil && status.Running()})
 			}
 		}
 		return users
