@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,11 +44,25 @@ func SealProgram(file *os.File, parts ...io.Reader) (err error) {
 		err = os.NewSyscallError("fchmod", unix.Fchmod(int(file.Fd()), 0o555))
 	}
 	if err == nil {
-		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
-		err = os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
+		err = Seal(file)
 	}
 	if err != nil {
 		return fmt.Errorf("seal %s: %w", file.Name(), err)
 	}
 	return nil
+}
+
+// Seal lets nobody change a memfd any more. Where the kernel itself has hold of one of its
+// pages at that moment, to move it or to see whether it is in use, the answer is EBUSY: it
+// is asked again.
+func Seal(file *os.File) (err error) {
+	const tries, pause = 20, 5 * time.Millisecond
+	for range tries {
+		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+		if err != unix.EBUSY {
+			break
+		}
+		time.Sleep(pause)
+	}
+	return os.NewSyscallError("fcntl(F_ADD_SEALS)", err)
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/format"
+	"bryo/internal/linux"
 )
 
 // patience is how long one entry may wait for a journal that takes nothing;
@@ -157,8 +158,7 @@ func (j *journal) sendFile() error {
 	if _, err := memory.Write(j.message); err != nil {
 		return err
 	}
-	seals := unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_SEAL
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+	if err := linux.Seal(memory); err != nil {
 		return err
 	}
 	return unix.Sendmsg(j.fd, nil, unix.UnixRights(fd), j.to, unix.MSG_NOSIGNAL)

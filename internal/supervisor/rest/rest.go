@@ -108,7 +108,7 @@ func memory(data []byte) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(n), "record")
 	if _, err = f.WriteAt(data, 0); err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+		err = linux.Seal(f)
 	}
 	return f, err
 }
