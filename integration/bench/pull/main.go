@@ -29,7 +29,10 @@ func main() {
 	rounds := flag.Int("n", 3, "rounds; each lets every program pull every image once")
 	login := flag.String("user", "bryo-test", "the plain user, when root runs this")
 	only := flag.String("only", "", "the samples whose names contain this")
+	verb := flag.String("verb", "", "pull, save or push alone; the last two pull before they are measured")
 	mine := flag.Bool("mine", false, "bryo alone")
+	values := flag.String("values", "", "a file that keeps what was measured; the medians are of all that it has")
+	lock := flag.String("lock", "", "a file whose lock is held while a command is measured: for other work to wait")
 	serve := flag.Bool("serve", false, "push the images, name them and wait: for a profile")
 	dir := flag.String("list", "", "list a directory for the comparison, nothing else")
 	flag.Parse()
@@ -37,7 +40,7 @@ func main() {
 	if *dir != "" {
 		err = list(os.Stdout, *dir)
 	} else {
-		err = run(options{*rounds, *login, *only, *mine, *serve})
+		err = run(options{*rounds, *login, *only, *verb, *values, *lock, *mine, *serve})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -56,9 +59,10 @@ type task struct {
 }
 
 type options struct {
-	rounds      int
-	login, only string
-	mine, serve bool
+	rounds            int
+	login, only, verb string
+	values, lock      string
+	mine, serve       bool
 }
 
 func run(o options) error {
@@ -92,7 +96,7 @@ func run(o options) error {
 			fmt.Println(ref)
 			continue
 		}
-		if err := measure(g, s, ref, registry.Dir, empty.Address, o.rounds, o.mine); err != nil {
+		if err := measure(g, s, ref, registry.Dir, empty.Address, o); err != nil {
 			return err
 		}
 	}
@@ -102,21 +106,27 @@ func run(o options) error {
 	return nil
 }
 
-func measure(g *ground.Ground, s sample, ref, served, empty string, rounds int, mine bool) error {
-	tasks := tasksFor(s, ref, empty, mine)
-	for round := range rounds {
+func measure(g *ground.Ground, s sample, ref, served, empty string, o options) error {
+	tasks := tasksFor(s, ref, empty, o.mine)
+	if err := readValues(o.values, s.name, tasks); err != nil {
+		return err
+	}
+	for round := range o.rounds {
 		store := func(program string) string { return fmt.Sprintf("%s/home/%s-%s-%d", g.Dir, s.name, program, round) }
-		for _, t := range tasks {
-			if err := settle(served); err != nil {
-				return err
+		for _, t := range inTurn(tasks, round) {
+			if o.verb != "" && t.verb != "pull" && t.verb != o.verb {
+				continue
 			}
-			used, err := g.Time(t.command(store(t.program))...)
+			used, err := alone(o.lock, served, func() (ground.Used, error) { return g.Time(t.command(store(t.program))...) })
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			t.used = append(t.used, used)
+			if err := keepValue(o.values, s.name, t); err != nil {
+				return err
+			}
 		}
-		if round == 0 && !mine && hasPeer("podman") {
+		if round == 0 && !o.mine && hasPeer("podman") {
 			entries, err := compare(g, store("bryo")+"/storage", store("podman"))
 			if err != nil {
 				return fmt.Errorf("%s: the trees differ: %w", s.name, err)
@@ -125,6 +135,42 @@ func measure(g *ground.Ground, s sample, ref, served, empty string, rounds int, 
 		}
 	}
 	return print(s, tasks)
+}
+
+// inTurn changes in every round who is first, verb by verb: what comes after a
+// command that left dirty pages is slower.
+func inTurn(tasks []*task, round int) []*task {
+	var out []*task
+	for len(tasks) > 0 {
+		n := slices.IndexFunc(tasks, func(t *task) bool { return t.verb != tasks[0].verb })
+		if n < 0 {
+			n = len(tasks)
+		}
+		for i := range n {
+			out = append(out, tasks[(i+round)%n])
+		}
+		tasks = tasks[n:]
+	}
+	return out
+}
+
+// alone measures one command from a settled start, while it holds the lock.
+func alone(lock, served string, command func() (ground.Used, error)) (ground.Used, error) {
+	if lock != "" {
+		file, err := os.OpenFile(lock, os.O_CREATE|os.O_RDWR, 0o666)
+		if err != nil {
+			return ground.Used{}, err
+		}
+		defer file.Close()
+		time.Sleep(50 * time.Millisecond) // who waited gets it first
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+			return ground.Used{}, fmt.Errorf("lock %s: %w", lock, err)
+		}
+	}
+	if err := settle(served); err != nil {
+		return ground.Used{}, err
+	}
+	return command()
 }
 
 // settle lets every command begin alike: nothing is waiting for the disk, and, if
@@ -207,18 +253,62 @@ func hasPeer(name string) bool { _, err := exec.LookPath(name); return err == ni
 func print(s sample, tasks []*task) error {
 	own := map[string]time.Duration{}
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, s.name+"\tmedian s\tCPU s\tMiB\ttimes bryo\t")
+	fmt.Fprintln(table, s.name+"\trounds\tmedian s\tquartiles\tCPU s\tMiB\ttimes bryo\t")
 	for _, t := range tasks {
+		if len(t.used) == 0 {
+			continue
+		}
 		var wall, cpu []time.Duration
 		var memory []int64
 		for _, used := range t.used {
 			wall, cpu, memory = append(wall, used.Wall), append(cpu, used.CPU), append(memory, used.MaxRSS)
 		}
-		took := ground.Median(wall)
+		took := ground.Median(wall) // sorts
 		if t.program == "bryo" {
 			own[t.verb] = took
 		}
-		fmt.Fprintf(table, "%s %s\t%.2f\t%.2f\t%d\t%.2f\t\n", t.program, t.verb, took.Seconds(), ground.Median(cpu).Seconds(), ground.Median(memory)>>20, float64(took)/float64(own[t.verb]))
+		fmt.Fprintf(table, "%s %s\t%d\t%.2f\t%.2f-%.2f\t%.2f\t%d\t%.2f\t\n", t.program, t.verb, len(wall), took.Seconds(), wall[len(wall)/4].Seconds(), wall[len(wall)*3/4].Seconds(),
+			ground.Median(cpu).Seconds(), ground.Median(memory)>>20, float64(took)/float64(own[t.verb]))
 	}
 	return table.Flush()
+}
+
+// keepValue appends the last measurement to the file of values, which is how one
+// table comes of several runs, each on a fresh file system.
+func keepValue(path, sample string, t *task) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	used := t.used[len(t.used)-1]
+	_, err = fmt.Fprintln(file, sample, t.program, t.verb, int64(used.Wall), int64(used.CPU), used.MaxRSS)
+	return err
+}
+
+// readValues gives the tasks what earlier runs have kept.
+func readValues(path, sample string, tasks []*task) error {
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		var name, program, verb string
+		var used ground.Used
+		if _, err := fmt.Sscan(line, &name, &program, &verb, &used.Wall, &used.CPU, &used.MaxRSS); err != nil {
+			return fmt.Errorf("values %s: %q: %w", path, strings.TrimSpace(line), err)
+		}
+		for _, t := range tasks {
+			if name == sample && program == t.program && verb == t.verb {
+				t.used = append(t.used, used)
+			}
+		}
+	}
+	return nil
 }
