@@ -6,9 +6,11 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"bryo/internal/cli"
+	"bryo/internal/linux"
 	"bryo/internal/role"
 	"bryo/internal/trace"
 	"bryo/sandbox"
@@ -16,7 +18,7 @@ import (
 )
 
 func main() {
-	userns.Settled()
+	linux.GrowStack()
 	if sandbox.IsInit() {
 		sandbox.Init()
 	}
@@ -24,6 +26,11 @@ func main() {
 		os.Exit(role.Main(name))
 	}
 	userns.PlainQuit()
+	if userns.HasTwin() {
+		// It needs the processors more: what this process does at once with it is one
+		// thing after the other, and threads that look for work would be in its way.
+		runtime.GOMAXPROCS(1)
+	}
 	// A command line is over before a collection would pay; the limit is for the
 	// few that read much.
 	debug.SetGCPercent(-1)

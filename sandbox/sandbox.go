@@ -26,6 +26,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/linux"
 	"bryo/sandbox/kernelfs"
 	"bryo/sandbox/laststage"
 )
@@ -293,6 +294,7 @@ func (s *Process) prepare(c Config, program *laststage.Program, report *os.File)
 		return done
 	}
 	go func() {
+		linux.GrowStack()
 		var err error
 		if c.Filter, err = c.Ready(); err == nil {
 			err = s.complete(c, program, report)

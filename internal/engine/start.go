@@ -47,6 +47,7 @@ func (e *Engine) Foreground(config *state.Config, o ForegroundOptions) (int, err
 		return 125, err
 	}
 	s.handed()
+	userns.ForgetCode() // while nothing waits for us: the kernel has less to do at the end
 	return s.follow()
 }
 

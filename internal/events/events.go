@@ -12,11 +12,14 @@
 package events
 
 import (
-	"bytes"
-	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mailru/easyjson/jwriter"
+
+	"bryo/internal/codec"
 )
 
 // Types of events, docker's.
@@ -97,8 +100,7 @@ func (e *Event) shortened(surplus int) map[string]string {
 	size := map[string]int{}
 	kept := map[string]string{}
 	for key, value := range e.Actor.Attributes {
-		pair, _ := marshal(map[string]string{key: value})
-		keys, kept[key], size[key] = append(keys, key), value, len(pair)-2
+		keys, kept[key], size[key] = append(keys, key), value, quoted(key)+quoted(value)+len(":,")
 	}
 	slices.SortFunc(keys, func(a, b string) int {
 		if size[a] != size[b] {
@@ -116,10 +118,63 @@ func (e *Event) shortened(surplus int) map[string]string {
 	return kept
 }
 
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(v)
-	return b.Bytes(), err
+// quoted is the length of a JSON string.
+func quoted(s string) int {
+	w := jwriter.Writer{NoEscapeHTML: true}
+	w.String(s)
+	return w.Size()
+}
+
+// marshal returns the event as one line of JSON.
+func marshal(e *Event) ([]byte, error) {
+	line, err := codec.MarshalPlain(e)
+	return append(line, '\n'), err
+}
+
+// MarshalEasyJSON writes what encoding/json would, the attributes in order.
+func (e *Event) MarshalEasyJSON(w *jwriter.Writer) {
+	w.RawByte('{')
+	for _, f := range []struct {
+		name, value string
+		optional    bool
+	}{
+		{"status", e.Status, true}, {"id", e.ID, true}, {"from", e.From, true}, {"Type", e.Type, false}, {"Action", e.Action, false},
+	} {
+		if f.value != "" || !f.optional {
+			w.RawString(`"` + f.name + `":`)
+			w.String(f.value)
+			w.RawByte(',')
+		}
+	}
+	w.RawString(`"Actor":{"ID":`)
+	w.String(e.Actor.ID)
+	w.RawString(`,"Attributes":`)
+	if e.Actor.Attributes == nil {
+		w.RawString("null")
+	} else {
+		w.RawByte('{')
+		for i, key := range slices.Sorted(maps.Keys(e.Actor.Attributes)) {
+			if i > 0 {
+				w.RawByte(',')
+			}
+			w.String(key)
+			w.RawByte(':')
+			w.String(e.Actor.Attributes[key])
+		}
+		w.RawByte('}')
+	}
+	w.RawByte('}')
+	if e.Scope != "" {
+		w.RawString(`,"scope":`)
+		w.String(e.Scope)
+	}
+	if e.Time != 0 {
+		w.RawString(`,"time":`)
+		w.Int64(e.Time)
+	}
+	if e.TimeNano != 0 {
+		w.RawString(`,"timeNano":`)
+		w.Int64(e.TimeNano)
+	}
+	w.RawByte('}')
 }

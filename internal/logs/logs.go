@@ -18,7 +18,10 @@
 // ends, reading from the journal (a copy is kept in files, see Config.Cache).
 package logs
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Driver names, docker's.
 const (
@@ -64,6 +67,9 @@ type Config struct {
 	Container Container         `json:"container,omitzero"`
 }
 
+// IsZero says that nothing was asked for.
+func (c Config) IsZero() bool { return reflect.ValueOf(c).IsZero() }
+
 // Container is what the options tag, labels and env refer to.
 type Container struct {
 	ID      string            `json:"id,omitempty"` // 64 hex digits
@@ -73,6 +79,9 @@ type Container struct {
 	Labels  map[string]string `json:"-"`
 	Env     []string          `json:"-"` // KEY=value
 }
+
+// IsZero says that nothing is known of the container.
+func (c Container) IsZero() bool { return reflect.ValueOf(c).IsZero() }
 
 // InFiles tells whether there are files that Read can read.
 func (c Config) InFiles() bool {

@@ -16,6 +16,8 @@ import (
 // Config is one container as it was asked for, resolved against its image: all
 // that a start needs, now or after a restart. It is written once, at creation,
 // to config.json in the container's directory.
+//
+//easyjson:json
 type Config struct {
 	ID   string `json:"id"` // 64 hex digits
 	Name string `json:"name"`

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -28,6 +29,9 @@ type Limits struct {
 	// Slice is --cgroup-parent: the systemd slice in which the scope is made.
 	Slice string `json:"slice,omitempty"`
 }
+
+// IsZero says that nothing is limited.
+func (l Limits) IsZero() bool { return reflect.ValueOf(l).IsZero() }
 
 // DeviceWeight and DeviceRate are limits of one block device.
 type (

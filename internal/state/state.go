@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/codec"
 	"bryo/internal/linux"
 	"bryo/network/port"
 )
@@ -257,6 +258,8 @@ const (
 )
 
 // Status is the changing part of a container's state.
+//
+//easyjson:json
 type Status struct {
 	Phase      string           `json:"phase"`
 	Supervisor linux.ProcessRef `json:"supervisor"`
@@ -416,6 +419,9 @@ func readJSON(path string, v any) error {
 	case len(data) == 0:
 		return newEmpty(path)
 	}
+	if codec.Quick(data, v) {
+		return nil
+	}
 	// What is behind the value may be the rest of an older, longer one: overwriteJSON.
 	if err := json.NewDecoder(bytes.NewReader(data)).Decode(v); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(path), err)
@@ -426,7 +432,7 @@ func readJSON(path string, v any) error {
 // overwriteJSON writes into the file as it is: it needs no space
 // as long as it does not grow beyond its last block.
 func overwriteJSON(path string, v any) error {
-	data, err := json.Marshal(v)
+	data, err := codec.Marshal(v)
 	if err != nil {
 		return err
 	}
@@ -442,7 +448,7 @@ func overwriteJSON(path string, v any) error {
 }
 
 func writeJSON(path string, v any) error {
-	data, err := json.Marshal(v)
+	data, err := codec.Marshal(v)
 	if err != nil {
 		return err
 	}

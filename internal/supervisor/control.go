@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bryo/internal/codec"
 	"bryo/internal/linux"
 )
 
@@ -108,7 +108,7 @@ const maxFiles = 4
 
 // Send writes one message; files go with it and stay open here.
 func (c *Control) Send(m Message, files ...*os.File) error {
-	data, err := json.Marshal(m)
+	data, err := codec.Marshal(&m)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (c *Control) Receive() (m Message, files []*os.File, err error) {
 		data, files, err = readMemoryFile(files)
 	}
 	if err == nil {
-		if err = json.Unmarshal(data, &m); err != nil {
+		if err = codec.Unmarshal(data, &m); err != nil {
 			err = fmt.Errorf("control socket: %w", err)
 		}
 	}

@@ -32,6 +32,8 @@ const Role = "supervisor"
 //	                  ◄─────────────  Started, or Failed
 //	Signal, Resize, Detach  ───────►
 //	                  ◄─────────────  Exited, Done, or Failed
+//
+//easyjson:json
 type Message struct {
 	Start  *Start  `json:"start,omitempty"`
 	Attach *Attach `json:"attach,omitempty"`

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/hostinfo"
+	"bryo/internal/linux"
 	"bryo/internal/state"
 	"bryo/internal/supervisor/rest"
 	"bryo/internal/trace"
@@ -40,6 +41,7 @@ func Main() int {
 	}
 	mapped := awaitMaps()
 	go func() { // until the orders and the id maps are here
+		linux.GrowStack()
 		sandbox.Warm()
 		hostinfo.ProcMasked()
 	}()

@@ -3,7 +3,6 @@ package image
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,10 +12,13 @@ import (
 	"strings"
 	"syscall"
 
+	"bryo/internal/codec"
 	"bryo/rootfs/reference"
 )
 
 // Record is everything that a run needs from an image.
+//
+//easyjson:json
 type Record struct {
 	ID        string   // 64 hex: digest of the configuration
 	Reference string   // normalized: docker.io/library/debian:latest; empty when found by ID
@@ -219,7 +221,7 @@ func parseRecord(blob []byte) (*Record, error) {
 		return nil, fmt.Errorf("record of %d bytes", len(blob))
 	}
 	record := new(Record)
-	if err := json.Unmarshal(blob, record); err != nil {
+	if err := codec.Unmarshal(blob, record); err != nil {
 		return nil, err
 	}
 	if len(record.ID) != 64 || !isHex(record.ID) {

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
 	"strings"
 )
 
@@ -69,6 +70,9 @@ type VolumeOptions struct {
 	Labels  map[string]string `json:"labels,omitempty"`  // for a volume made by this mount
 	Options map[string]string `json:"options,omitempty"` // of the driver
 }
+
+// IsZero says that nothing was chosen.
+func (o VolumeOptions) IsZero() bool { return reflect.ValueOf(o).IsZero() }
 
 // Propagation is how mounts made later below one end show at the other; see
 // mount_namespaces(7).

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ int bryo_twin_control = -1;
 int bryo_is_twin; /* in the twin */
 long long bryo_began; /* CLOCK_MONOTONIC, nanoseconds */
 
-static unsigned long timer_slack; /* the caller's; 0: not changed */
+int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 int bryo_keyring; /* the session keyring is the shared one */
 
@@ -290,30 +291,37 @@ static void fork_twin(int argc, char **argv, char **envp)
 }
 
 /*
- * The Go runtime's monitor thread looks after the others every 20 us while there is
- * work: 300 wake-ups in one start, on processors that are all in use. It sleeps that
- * much longer with this slack, which it inherits here; the main thread, and with it
- * every program that is executed, gets its own back (bryo_restore_slack).
  * The few mallocs of C share one arena: one for each thread costs that thread four
  * system calls and the process a page.
  */
 static void calm_runtime(void)
 {
-	int slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
-
-	if (slack > 0 && slack < 200000 && prctl(PR_SET_TIMERSLACK, 200000, 0, 0, 0) == 0)
-		timer_slack = slack;
 #ifdef M_ARENA_MAX
 	mallopt(M_ARENA_MAX, 1);
 #endif
 }
 
-/* In the main thread, once the runtime has made its first threads. */
-void bryo_restore_slack(void)
+/*
+ * The Go runtime's monitor thread looks after the others every 20 us while there is
+ * work: 300 wake-ups in one start, on processors that are all in use. It is the first
+ * thread that the runtime makes, and inherits a slack by which it sleeps longer. No
+ * other has it: a thread that looks for work sleeps 3 us now and then.
+ */
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
-	if (timer_slack)
-		prctl(PR_SET_TIMERSLACK, timer_slack, 0, 0, 0);
-	timer_slack = 0;
+	static int made;
+	int slack = 0;
+
+	if (!made) {
+		made = 1;
+		slack = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+		if (slack <= 0 || slack >= 200000 || prctl(PR_SET_TIMERSLACK, 200000, 0, 0, 0) != 0)
+			slack = 0;
+	}
+	int err = __real_pthread_create(thread, attr, start, arg);
+	if (slack)
+		prctl(PR_SET_TIMERSLACK, slack, 0, 0, 0);
+	return err;
 }
 
 /* glibc and musl hand main's arguments to constructors. */

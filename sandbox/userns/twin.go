@@ -1,9 +1,10 @@
 package userns
 
 /*
+#cgo LDFLAGS: -Wl,--wrap=pthread_create
 extern int bryo_twin_pid, bryo_twin_socket, bryo_twin_control, bryo_is_twin, bryo_keyring;
 extern long long bryo_began;
-extern void bryo_restore_slack(void);
+extern void bryo_forget_code(void);
 */
 import "C"
 
@@ -24,6 +25,13 @@ type Twin struct {
 	once   sync.Once
 	mapped chan error
 }
+
+// ForgetCode lets go of the binary's pages, most of which only a start needs. What is
+// needed again comes back from the page cache.
+func ForgetCode() { C.bryo_forget_code() }
+
+// HasTwin says whether this process has a twin that nobody took.
+func HasTwin() bool { return C.bryo_twin_pid != 0 }
 
 // TakeTwin returns this process's twin, to one caller; nil when there is none.
 func TakeTwin() *Twin {
@@ -108,7 +116,3 @@ func Again(shared bool) {
 // Began is when this process was executed, in nanoseconds of CLOCK_MONOTONIC; a
 // twin has the time of its command.
 func Began() int64 { return int64(C.bryo_began) }
-
-// Settled is called first by main, in the main thread: the runtime has made its monitor
-// thread, which keeps the slack of its sleeps. Nothing that is executed inherits it.
-func Settled() { C.bryo_restore_slack() }
