@@ -116,6 +116,13 @@ bench-network: build ## throughput, latency, rate, published ports, start and me
 	if [ "$$(id -u)" = 0 ]; then integration/users; user="runuser -u bryo-test -- env HOME=$$(getent passwd bryo-test | cut -d: -f6)"; fi; cd $$dir; \
 	$${user:-} env BRYO_BIN=$$dir/bryo ./netbench $(BENCHFLAGS)
 
+EASYJSON := github.com/mailru/easyjson/easyjson@v0.9.2
+CODED := internal/linux rootfs/image internal/state internal/supervisor
+.PHONY: generate
+generate: ## write the json.gen.go again, after a change to a type that is marked with easyjson:json
+	@dir=$$(mktemp -d); trap 'rm -rf $$dir' EXIT; GOBIN=$$dir GOFLAGS= $(GO) install $(EASYJSON); \
+	PATH=$$dir:$$PATH TAGLIST="$(TAGLIST)" GOFLAGS=-mod=mod internal/codec/generate $(CODED)
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 .PHONY: lint
 lint: $(EMBEDDED) ## gofmt, go vet, staticcheck

@@ -8,21 +8,29 @@ import (
 	"encoding/json"
 	"reflect"
 
-	"github.com/mailru/easyjson"
+	"github.com/mailru/easyjson/jlexer"
 	"github.com/mailru/easyjson/jwriter"
 )
 
+// Marshaler has code that writes it.
+type Marshaler interface{ MarshalEasyJSON(w *jwriter.Writer) }
+
+// Unmarshaler has code that reads it.
+type Unmarshaler interface{ UnmarshalEasyJSON(l *jlexer.Lexer) }
+
 // Marshal is json.Marshal.
 func Marshal(v any) ([]byte, error) {
-	m, ok := v.(easyjson.Marshaler)
+	m, ok := v.(Marshaler)
 	if !ok {
 		return json.Marshal(v)
 	}
-	return easyjson.Marshal(m)
+	var w jwriter.Writer
+	m.MarshalEasyJSON(&w)
+	return w.BuildBytes()
 }
 
 // MarshalPlain is Marshal, but for <, > and &, which stay as they are.
-func MarshalPlain(v easyjson.Marshaler) ([]byte, error) {
+func MarshalPlain(v Marshaler) ([]byte, error) {
 	w := jwriter.Writer{NoEscapeHTML: true}
 	v.MarshalEasyJSON(&w)
 	return w.BuildBytes()
@@ -39,11 +47,13 @@ func Unmarshal(data []byte, v any) error {
 // Quick reads data into a pointer to a zero value, if there is code for it and data is
 // what it expects; else the value stays zero.
 func Quick(data []byte, v any) bool {
-	u, ok := v.(easyjson.Unmarshaler)
+	u, ok := v.(Unmarshaler)
 	if !ok {
 		return false
 	}
-	if easyjson.Unmarshal(data, u) == nil {
+	l := jlexer.Lexer{Data: data}
+	u.UnmarshalEasyJSON(&l)
+	if l.Error() == nil {
 		return true
 	}
 	reflect.ValueOf(v).Elem().SetZero()

@@ -15,6 +15,8 @@ import (
 
 // ProcessRef names a process for good: the pid alone is reused, the pair of pid
 // and start time is not within one boot, and Boot tells boots apart.
+//
+//easyjson:json
 type ProcessRef struct {
 	PID   int    `json:"pid,omitempty"`
 	Start uint64 `json:"start,omitempty"` // clock ticks since boot, field 22 of /proc/PID/stat

@@ -3,14 +3,12 @@
 package state
 
 import (
-	linux "bryo/internal/linux"
 	logs "bryo/internal/logs"
 	port "bryo/network/port"
 	image "bryo/rootfs/image"
 	mount "bryo/rootfs/mount"
 	userns "bryo/sandbox/userns"
 	json "encoding/json"
-	easyjson "github.com/mailru/easyjson"
 	jlexer "github.com/mailru/easyjson/jlexer"
 	jwriter "github.com/mailru/easyjson/jwriter"
 	specs_go "github.com/opencontainers/runtime-spec/specs-go"
@@ -23,7 +21,6 @@ var (
 	_ *json.RawMessage
 	_ *jlexer.Lexer
 	_ *jwriter.Writer
-	_ easyjson.Marshaler
 )
 
 func easyjson486bfc49DecodeBryoInternalState(in *jlexer.Lexer, out *Status) {
@@ -47,9 +44,17 @@ func easyjson486bfc49DecodeBryoInternalState(in *jlexer.Lexer, out *Status) {
 				out.Phase = string(in.String())
 			}
 		case "supervisor":
-			easyjson486bfc49DecodeBryoInternalLinux(in, &out.Supervisor)
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				(out.Supervisor).UnmarshalEasyJSON(in)
+			}
 		case "init":
-			easyjson486bfc49DecodeBryoInternalLinux(in, &out.Init)
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				(out.Init).UnmarshalEasyJSON(in)
+			}
 		case "started":
 			if in.IsNull() {
 				in.Skip()
@@ -180,12 +185,12 @@ func easyjson486bfc49EncodeBryoInternalState(out *jwriter.Writer, in Status) {
 	{
 		const prefix string = ",\"supervisor\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoInternalLinux(out, in.Supervisor)
+		(in.Supervisor).MarshalEasyJSON(out)
 	}
 	{
 		const prefix string = ",\"init\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoInternalLinux(out, in.Init)
+		(in.Init).MarshalEasyJSON(out)
 	}
 	{
 		const prefix string = ",\"started\":"
@@ -263,12 +268,12 @@ func easyjson486bfc49EncodeBryoInternalState(out *jwriter.Writer, in Status) {
 	out.RawByte('}')
 }
 
-// MarshalEasyJSON supports easyjson.Marshaler interface
+// MarshalEasyJSON supports codec.Marshaler
 func (v Status) MarshalEasyJSON(w *jwriter.Writer) {
 	easyjson486bfc49EncodeBryoInternalState(w, v)
 }
 
-// UnmarshalEasyJSON supports easyjson.Unmarshaler interface
+// UnmarshalEasyJSON supports codec.Unmarshaler
 func (v *Status) UnmarshalEasyJSON(l *jlexer.Lexer) {
 	easyjson486bfc49DecodeBryoInternalState(l, v)
 }
@@ -747,80 +752,6 @@ func easyjson486bfc49EncodeBryoInternalState3(out *jwriter.Writer, in HealthProb
 	}
 	out.RawByte('}')
 }
-func easyjson486bfc49DecodeBryoInternalLinux(in *jlexer.Lexer, out *linux.ProcessRef) {
-	isTopLevel := in.IsStart()
-	if in.IsNull() {
-		if isTopLevel {
-			in.Consumed()
-		}
-		in.Skip()
-		return
-	}
-	in.Delim('{')
-	for !in.IsDelim('}') {
-		key := in.UnsafeFieldName(false)
-		in.WantColon()
-		switch key {
-		case "pid":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.PID = int(in.Int())
-			}
-		case "start":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Start = uint64(in.Uint64())
-			}
-		case "boot":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Boot = string(in.String())
-			}
-		default:
-			in.SkipRecursive()
-		}
-		in.WantComma()
-	}
-	in.Delim('}')
-	if isTopLevel {
-		in.Consumed()
-	}
-}
-func easyjson486bfc49EncodeBryoInternalLinux(out *jwriter.Writer, in linux.ProcessRef) {
-	out.RawByte('{')
-	first := true
-	_ = first
-	if in.PID != 0 {
-		const prefix string = ",\"pid\":"
-		first = false
-		out.RawString(prefix[1:])
-		out.Int(int(in.PID))
-	}
-	if in.Start != 0 {
-		const prefix string = ",\"start\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Uint64(uint64(in.Start))
-	}
-	if in.Boot != "" {
-		const prefix string = ",\"boot\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.String(string(in.Boot))
-	}
-	out.RawByte('}')
-}
 func easyjson486bfc49DecodeBryoInternalState4(in *jlexer.Lexer, out *Config) {
 	isTopLevel := in.IsStart()
 	if in.IsNull() {
@@ -862,7 +793,11 @@ func easyjson486bfc49DecodeBryoInternalState4(in *jlexer.Lexer, out *Config) {
 				}
 			}
 		case "creator":
-			easyjson486bfc49DecodeBryoInternalLinux(in, &out.Creator)
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				(out.Creator).UnmarshalEasyJSON(in)
+			}
 		case "image":
 			easyjson486bfc49DecodeBryoInternalState5(in, &out.Image)
 		case "process":
@@ -935,7 +870,7 @@ func easyjson486bfc49EncodeBryoInternalState4(out *jwriter.Writer, in Config) {
 	{
 		const prefix string = ",\"creator\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoInternalLinux(out, in.Creator)
+		(in.Creator).MarshalEasyJSON(out)
 	}
 	{
 		const prefix string = ",\"image\":"
@@ -974,12 +909,12 @@ func easyjson486bfc49EncodeBryoInternalState4(out *jwriter.Writer, in Config) {
 	out.RawByte('}')
 }
 
-// MarshalEasyJSON supports easyjson.Marshaler interface
+// MarshalEasyJSON supports codec.Marshaler
 func (v Config) MarshalEasyJSON(w *jwriter.Writer) {
 	easyjson486bfc49EncodeBryoInternalState4(w, v)
 }
 
-// UnmarshalEasyJSON supports easyjson.Unmarshaler interface
+// UnmarshalEasyJSON supports codec.Unmarshaler
 func (v *Config) UnmarshalEasyJSON(l *jlexer.Lexer) {
 	easyjson486bfc49DecodeBryoInternalState4(l, v)
 }

@@ -83,7 +83,7 @@ func (d Dir) Create(c *Config) (err error) {
 	if err := os.MkdirAll(d.ephemeral(""), 0o700); err != nil {
 		return fmt.Errorf("create container %s: %w", c.Name, err)
 	}
-	creator, err := json.Marshal(c.Creator)
+	creator, err := codec.Marshal(c.Creator)
 	if err != nil {
 		return err
 	}

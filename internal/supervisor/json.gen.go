@@ -6,7 +6,6 @@ import (
 	sandbox "bryo/sandbox"
 	cgroup "bryo/sandbox/cgroup"
 	json "encoding/json"
-	easyjson "github.com/mailru/easyjson"
 	jlexer "github.com/mailru/easyjson/jlexer"
 	jwriter "github.com/mailru/easyjson/jwriter"
 	unix "golang.org/x/sys/unix"
@@ -18,7 +17,6 @@ var (
 	_ *json.RawMessage
 	_ *jlexer.Lexer
 	_ *jwriter.Writer
-	_ easyjson.Marshaler
 )
 
 func easyjson486bfc49DecodeBryoInternalSupervisor(in *jlexer.Lexer, out *Message) {
@@ -368,12 +366,12 @@ func easyjson486bfc49EncodeBryoInternalSupervisor(out *jwriter.Writer, in Messag
 	out.RawByte('}')
 }
 
-// MarshalEasyJSON supports easyjson.Marshaler interface
+// MarshalEasyJSON supports codec.Marshaler
 func (v Message) MarshalEasyJSON(w *jwriter.Writer) {
 	easyjson486bfc49EncodeBryoInternalSupervisor(w, v)
 }
 
-// UnmarshalEasyJSON supports easyjson.Unmarshaler interface
+// UnmarshalEasyJSON supports codec.Unmarshaler
 func (v *Message) UnmarshalEasyJSON(l *jlexer.Lexer) {
 	easyjson486bfc49DecodeBryoInternalSupervisor(l, v)
 }

@@ -4,7 +4,6 @@ package image
 
 import (
 	json "encoding/json"
-	easyjson "github.com/mailru/easyjson"
 	jlexer "github.com/mailru/easyjson/jlexer"
 	jwriter "github.com/mailru/easyjson/jwriter"
 	time "time"
@@ -15,7 +14,6 @@ var (
 	_ *json.RawMessage
 	_ *jlexer.Lexer
 	_ *jwriter.Writer
-	_ easyjson.Marshaler
 )
 
 func easyjson486bfc49DecodeBryoRootfsImage(in *jlexer.Lexer, out *Record) {
@@ -186,12 +184,12 @@ func easyjson486bfc49EncodeBryoRootfsImage(out *jwriter.Writer, in Record) {
 	out.RawByte('}')
 }
 
-// MarshalEasyJSON supports easyjson.Marshaler interface
+// MarshalEasyJSON supports codec.Marshaler
 func (v Record) MarshalEasyJSON(w *jwriter.Writer) {
 	easyjson486bfc49EncodeBryoRootfsImage(w, v)
 }
 
-// UnmarshalEasyJSON supports easyjson.Unmarshaler interface
+// UnmarshalEasyJSON supports codec.Unmarshaler
 func (v *Record) UnmarshalEasyJSON(l *jlexer.Lexer) {
 	easyjson486bfc49DecodeBryoRootfsImage(l, v)
 }
