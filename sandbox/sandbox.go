@@ -218,6 +218,7 @@ func convert(c Config) (*configs.Config, error) {
 		// A place that does not exist: for one next to its own libcontainer reads a file of
 		// the kernel's for each controller, to find that it may not make it.
 		config.Cgroups.Parent = "/bryo"
+		skipGroups()
 	}
 	if c.Wire != nil {
 		hook := configs.NewFunctionHook(func(s *specs.State) error { return c.Wire(s.Pid) })

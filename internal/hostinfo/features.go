@@ -109,8 +109,10 @@ func (h *Host) sys(context.Context) Feature {
 // user namespace gets no new sysfs either.
 func SysMasked() bool { return masked().sys }
 
-func (h *Host) SysMasked() bool {
-	for _, m := range h.mounts() {
+func (h *Host) SysMasked() bool { return sysMasked(h.mounts()) }
+
+func sysMasked(mounts []linux.Mount) bool {
+	for _, m := range mounts {
 		if strings.HasPrefix(m.Point, "/sys/") && !slices.ContainsFunc(sysMountPoints, func(known string) bool {
 			return m.Point == known || strings.HasPrefix(m.Point, known+"/")
 		}) {
@@ -133,12 +135,15 @@ func ProcMasked() bool { return masked().proc }
 // masked is looked up once: a process keeps its host.
 var masked = sync.OnceValue(func() (m struct{ proc, sys bool }) {
 	h := &Host{FS: os.DirFS("/")}
-	m.proc, m.sys = h.ProcMasked(), h.SysMasked()
+	mounts := h.mounts()
+	m.proc, m.sys = procMasked(mounts), sysMasked(mounts)
 	return m
 })
 
-func (h *Host) ProcMasked() bool {
-	for _, m := range h.mounts() {
+func (h *Host) ProcMasked() bool { return procMasked(h.mounts()) }
+
+func procMasked(mounts []linux.Mount) bool {
+	for _, m := range mounts {
 		// An automount point for binfmt_misc is an always empty directory.
 		if strings.HasPrefix(m.Point, "/proc/") && !strings.HasPrefix(m.Point, "/proc/sys/fs/binfmt_misc") {
 			return true
