@@ -95,7 +95,7 @@ func (s *supervisor) beginEarly(files []*os.File) error {
 	detached := make(chan *mount.Detached, 1)
 	err := s.enlist(func(c *state.Config) { // the container is new: nobody else has its root
 		go func() {
-			root, _ := mount.Detach(s.layers(c), filepath.Join(s.dir(), "upper"), filepath.Join(s.dir(), "work"), overlayOptions(c))
+			root, _ := mount.Detach(s.layers(c), filepath.Join(s.dir(), "upper"), filepath.Join(s.dir(), "work"), overlayOptions(c), s.mapped.wait)
 			detached <- root
 		}()
 	})

@@ -77,9 +77,9 @@ type Detached struct {
 }
 
 // Detach is the first part of Overlay. It may be called before the ids of the
-// caller's user namespace are mapped; Attach may not. After an error everything is as
-// before, and Overlay says why if it fails too.
-func Detach(lower []string, upper, work string, o OverlayOptions) (*Detached, error) {
+// caller's user namespace are mapped, which mapped waits for; Attach may not. After an
+// error everything is as before, and Overlay says why if it fails too.
+func Detach(lower []string, upper, work string, o OverlayOptions, mapped func() error) (*Detached, error) {
 	if err := checkLayers(lower); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func Detach(lower []string, upper, work string, o OverlayOptions) (*Detached, er
 	if err != nil {
 		return nil, err
 	}
-	fd, err := l.detached()
+	fd, err := l.detached(mapped)
 	if err != nil {
 		if made {
 			_ = os.Remove(upper) // the next one gives it its owner
@@ -212,7 +212,7 @@ type layers struct {
 }
 
 func (l *layers) mount(target string) error {
-	fd, err := l.detached()
+	fd, err := l.detached(already)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
 		// The old call says the same in one string.
 		if old := l.mountOld(target); old == nil || errors.Is(err, unix.ENOSYS) {
@@ -229,7 +229,7 @@ func (l *layers) mount(target string) error {
 // detached makes the mount with the calls of kernel 5.2 (fsopen, fsconfig,
 // fsmount) and returns its descriptor. They take one layer per call, so that
 // neither the number of layers nor a ':' or ',' in a path matters.
-func (l *layers) detached() (int, error) {
+func (l *layers) detached(mapped func() error) (int, error) {
 	// Kernels before 6.5 know no lowerdir+, and complain of it in their log.
 	if r, err := linux.RunningRelease(); err == nil && r.Before(6, 5) {
 		return -1, unix.EINVAL
@@ -245,11 +245,18 @@ func (l *layers) detached() (int, error) {
 	if err := l.configure(ctx); err != nil {
 		return -1, err
 	}
+	// The kernel makes files in work, which a user without an id may not.
+	if err := mapped(); err != nil {
+		return -1, err
+	}
 	if err := unix.FsconfigCreate(ctx); err != nil {
 		return -1, refusal(err, reason(ctx))
 	}
 	return unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, 0)
 }
+
+// already: the ids are mapped.
+func already() error { return nil }
 
 func (l *layers) configure(ctx int) error {
 	for _, dir := range l.lower {

@@ -75,7 +75,7 @@ func TestOverlayLayers(t *testing.T) {
 					}
 				case "fsmount in two steps":
 					var d *Detached
-					if d, err = Detach(lower, upper, work, OverlayOptions{}); err == nil {
+					if d, err = Detach(lower, upper, work, OverlayOptions{}, already); err == nil {
 						err = d.Attach(target)
 					}
 				default:
@@ -164,7 +164,7 @@ func TestOverlayUpperLooksLikeImageRoot(t *testing.T) {
 		}
 		target, upper, work := filepath.Join(dir, "root"), filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 		if early {
-			d, err := Detach(lower, upper, work, OverlayOptions{})
+			d, err := Detach(lower, upper, work, OverlayOptions{}, already)
 			if err != nil {
 				t.Skipf("no detached mounts: %v", err)
 			}

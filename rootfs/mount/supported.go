@@ -33,7 +33,7 @@ func OverlaySupported(dir string) error {
 		return err
 	}
 	l := layers{lower: []string{sub("lower")}, upper: sub("upper"), work: sub("work"), userXattr: inUserNamespace()}
-	fd, err := l.detached()
+	fd, err := l.detached(already)
 	if (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) && l.tryOld(sub("merged")) == nil {
 		return nil
 	}
