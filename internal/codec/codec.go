@@ -1,7 +1,8 @@
 // Package codec writes and reads JSON by generated code: encoding/json learns
 // each type by reflection, which a process that lives for ten milliseconds pays anew
 // (docs/decisions/035). The code is made by `make generate` for types
-// that are marked with //easyjson:json; what it does not read, encoding/json judges.
+// that are marked with //easyjson:json; what it does not read, encoding/json judges. Unlike
+// that it knows a field by its name in one spelling only.
 package codec
 
 import (

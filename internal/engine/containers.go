@@ -228,7 +228,7 @@ func (e *Engine) Attach(c *Container, o ForegroundOptions) (int, error) {
 	defer s.control.Close()
 	request := supervisor.Attach{Stdin: s.input != nil, Stdout: true, Stderr: !s.tty}
 	if s.tty {
-		request.Size, request.Terminal = terminalSize(), s.old
+		request.Size, request.Terminal = terminalSize(), (*supervisor.Terminal)(s.old)
 	}
 	if err := s.control.Send(supervisor.Message{Attach: &request}, s.files(!s.tty)...); err != nil {
 		return 1, err
@@ -263,7 +263,7 @@ func (e *Engine) Exec(c *Container, x supervisor.Exec, keys string) (int, error)
 	}
 	defer s.control.Close()
 	if s.tty {
-		x.Size, x.Terminal = terminalSize(), s.old
+		x.Size, x.Terminal = terminalSize(), (*supervisor.Terminal)(s.old)
 	}
 	x.Stdin = s.input != nil
 	var files []*os.File

@@ -38,7 +38,7 @@ func (e *Engine) Foreground(config *state.Config, o ForegroundOptions) (int, err
 		Output: supervisor.Attach{Stdin: s.input != nil, Stdout: o.Stdout, Stderr: o.Stderr},
 	}
 	if s.tty {
-		start.Size, start.Terminal = terminalSize(), s.old
+		start.Size, start.Terminal = terminalSize(), (*supervisor.Terminal)(s.old)
 	}
 	// The supervisor is not waited for: when it tells the exit code all is removed,
 	// and what is left is the kernel taking its mount namespace apart (10 ms).

@@ -433,3 +433,26 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// The line is written by hand: it must be what encoding/json writes.
+func TestEventLine(t *testing.T) {
+	for _, e := range []Event{
+		{},
+		{Type: Container, Action: "start", Actor: Actor{ID: "1", Attributes: map[string]string{}}},
+		{
+			Status: "die", ID: "2", From: "a<b>&\u2028", Type: Container, Action: "die", Scope: "local", Time: 1, TimeNano: 2,
+			Actor: Actor{ID: "2", Attributes: map[string]string{"z": "1", "a": "\"\\\t", "exitCode": "0", "m<": ""}},
+		},
+	} {
+		var want bytes.Buffer
+		encoder := json.NewEncoder(&want)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(&e); err != nil {
+			t.Fatal(err)
+		}
+		got, err := marshal(&e)
+		if err != nil || string(got) != want.String() {
+			t.Errorf("%+v is written as %q, %v; encoding/json writes %q", e, got, err, want.String())
+		}
+	}
+}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"golang.org/x/sys/unix"
+
 	"bryo/internal/state"
 	"bryo/rootfs/user"
 	"bryo/sandbox"
@@ -39,7 +41,7 @@ func (c *session) execute(e Exec, files []*os.File) error {
 		run.client.close()
 		return execFailure(e, err)
 	}
-	c.exec, c.terminal = run, e.Terminal
+	c.exec, c.terminal = run, (*unix.Termios)(e.Terminal)
 	c.announce("exec_start: "+words, "execID", run.id)
 	c.execs.Add(1)
 	_ = c.control.Send(Message{Started: &Started{PID: run.process.PID()}})

@@ -8,7 +8,6 @@ import (
 	json "encoding/json"
 	jlexer "github.com/mailru/easyjson/jlexer"
 	jwriter "github.com/mailru/easyjson/jwriter"
-	unix "golang.org/x/sys/unix"
 	time "time"
 )
 
@@ -755,9 +754,13 @@ func easyjson486bfc49DecodeBryoInternalSupervisor3(in *jlexer.Lexer, out *Exec) 
 				out.Terminal = nil
 			} else {
 				if out.Terminal == nil {
-					out.Terminal = new(unix.Termios)
+					out.Terminal = new(Terminal)
 				}
-				easyjson486bfc49DecodeGolangOrgXSysUnix(in, out.Terminal)
+				if in.IsNull() {
+					in.Skip()
+				} else {
+					(*out.Terminal).UnmarshalEasyJSON(in)
+				}
 			}
 		default:
 			in.SkipRecursive()
@@ -841,125 +844,7 @@ func easyjson486bfc49EncodeBryoInternalSupervisor3(out *jwriter.Writer, in Exec)
 	if in.Terminal != nil {
 		const prefix string = ",\"terminal\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeGolangOrgXSysUnix(out, *in.Terminal)
-	}
-	out.RawByte('}')
-}
-func easyjson486bfc49DecodeGolangOrgXSysUnix(in *jlexer.Lexer, out *unix.Termios) {
-	isTopLevel := in.IsStart()
-	if in.IsNull() {
-		if isTopLevel {
-			in.Consumed()
-		}
-		in.Skip()
-		return
-	}
-	in.Delim('{')
-	for !in.IsDelim('}') {
-		key := in.UnsafeFieldName(false)
-		in.WantColon()
-		switch key {
-		case "Iflag":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Iflag = uint32(in.Uint32())
-			}
-		case "Oflag":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Oflag = uint32(in.Uint32())
-			}
-		case "Cflag":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Cflag = uint32(in.Uint32())
-			}
-		case "Lflag":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Lflag = uint32(in.Uint32())
-			}
-		case "Line":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Line = uint8(in.Uint8())
-			}
-		case "Cc":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				copy(out.Cc[:], in.Bytes())
-			}
-		case "Ispeed":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Ispeed = uint32(in.Uint32())
-			}
-		case "Ospeed":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Ospeed = uint32(in.Uint32())
-			}
-		default:
-			in.SkipRecursive()
-		}
-		in.WantComma()
-	}
-	in.Delim('}')
-	if isTopLevel {
-		in.Consumed()
-	}
-}
-func easyjson486bfc49EncodeGolangOrgXSysUnix(out *jwriter.Writer, in unix.Termios) {
-	out.RawByte('{')
-	first := true
-	_ = first
-	{
-		const prefix string = ",\"Iflag\":"
-		out.RawString(prefix[1:])
-		out.Uint32(uint32(in.Iflag))
-	}
-	{
-		const prefix string = ",\"Oflag\":"
-		out.RawString(prefix)
-		out.Uint32(uint32(in.Oflag))
-	}
-	{
-		const prefix string = ",\"Cflag\":"
-		out.RawString(prefix)
-		out.Uint32(uint32(in.Cflag))
-	}
-	{
-		const prefix string = ",\"Lflag\":"
-		out.RawString(prefix)
-		out.Uint32(uint32(in.Lflag))
-	}
-	{
-		const prefix string = ",\"Line\":"
-		out.RawString(prefix)
-		out.Uint8(uint8(in.Line))
-	}
-	{
-		const prefix string = ",\"Cc\":"
-		out.RawString(prefix)
-		out.Base64Bytes(in.Cc[:])
-	}
-	{
-		const prefix string = ",\"Ispeed\":"
-		out.RawString(prefix)
-		out.Uint32(uint32(in.Ispeed))
-	}
-	{
-		const prefix string = ",\"Ospeed\":"
-		out.RawString(prefix)
-		out.Uint32(uint32(in.Ospeed))
+		(*in.Terminal).MarshalEasyJSON(out)
 	}
 	out.RawByte('}')
 }
@@ -1011,9 +896,13 @@ func easyjson486bfc49DecodeBryoInternalSupervisor2(in *jlexer.Lexer, out *Attach
 				out.Terminal = nil
 			} else {
 				if out.Terminal == nil {
-					out.Terminal = new(unix.Termios)
+					out.Terminal = new(Terminal)
 				}
-				easyjson486bfc49DecodeGolangOrgXSysUnix(in, out.Terminal)
+				if in.IsNull() {
+					in.Skip()
+				} else {
+					(*out.Terminal).UnmarshalEasyJSON(in)
+				}
 			}
 		default:
 			in.SkipRecursive()
@@ -1073,7 +962,7 @@ func easyjson486bfc49EncodeBryoInternalSupervisor2(out *jwriter.Writer, in Attac
 		} else {
 			out.RawString(prefix)
 		}
-		easyjson486bfc49EncodeGolangOrgXSysUnix(out, *in.Terminal)
+		(*in.Terminal).MarshalEasyJSON(out)
 	}
 	out.RawByte('}')
 }
@@ -1119,9 +1008,13 @@ func easyjson486bfc49DecodeBryoInternalSupervisor1(in *jlexer.Lexer, out *Start)
 				out.Terminal = nil
 			} else {
 				if out.Terminal == nil {
-					out.Terminal = new(unix.Termios)
+					out.Terminal = new(Terminal)
 				}
-				easyjson486bfc49DecodeGolangOrgXSysUnix(in, out.Terminal)
+				if in.IsNull() {
+					in.Skip()
+				} else {
+					(*out.Terminal).UnmarshalEasyJSON(in)
+				}
 			}
 		case "foreground":
 			if in.IsNull() {
@@ -1171,7 +1064,7 @@ func easyjson486bfc49EncodeBryoInternalSupervisor1(out *jwriter.Writer, in Start
 	if in.Terminal != nil {
 		const prefix string = ",\"terminal\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeGolangOrgXSysUnix(out, *in.Terminal)
+		(*in.Terminal).MarshalEasyJSON(out)
 	}
 	if in.Foreground {
 		const prefix string = ",\"foreground\":"

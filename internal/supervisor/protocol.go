@@ -9,8 +9,11 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"time"
 
+	"github.com/mailru/easyjson/jlexer"
+	"github.com/mailru/easyjson/jwriter"
 	"golang.org/x/sys/unix"
 
 	"bryo/internal/state"
@@ -63,7 +66,7 @@ type Start struct {
 	Size *Size  `json:"size,omitempty"` // of the user's terminal, with -t
 	// Terminal is how the user's terminal was before the command made it raw: it is
 	// put back from here when the command is killed.
-	Terminal *unix.Termios `json:"terminal,omitempty"`
+	Terminal *Terminal `json:"terminal,omitempty"`
 	// Foreground: the container ends with the control socket. The supervisor's
 	// own stdio is the user's.
 	Foreground bool `json:"foreground,omitempty"`
@@ -84,21 +87,21 @@ type Attach struct {
 	Stderr bool  `json:"stderr,omitempty"`
 	Size   *Size `json:"size,omitempty"`
 	// Terminal is that of Start, for a command that joins later.
-	Terminal *unix.Termios `json:"terminal,omitempty"`
+	Terminal *Terminal `json:"terminal,omitempty"`
 }
 
 // Exec is another process in a running container.
 type Exec struct {
-	Args       []string      `json:"args"`
-	Env        []string      `json:"env,omitempty"`
-	WorkDir    string        `json:"workdir,omitempty"`
-	User       string        `json:"user,omitempty"`
-	Tty        bool          `json:"tty,omitempty"`
-	Stdin      bool          `json:"stdin,omitempty"`
-	Privileged bool          `json:"privileged,omitempty"`
-	Detach     bool          `json:"detach,omitempty"`
-	Size       *Size         `json:"size,omitempty"`
-	Terminal   *unix.Termios `json:"terminal,omitempty"`
+	Args       []string  `json:"args"`
+	Env        []string  `json:"env,omitempty"`
+	WorkDir    string    `json:"workdir,omitempty"`
+	User       string    `json:"user,omitempty"`
+	Tty        bool      `json:"tty,omitempty"`
+	Stdin      bool      `json:"stdin,omitempty"`
+	Privileged bool      `json:"privileged,omitempty"`
+	Detach     bool      `json:"detach,omitempty"`
+	Size       *Size     `json:"size,omitempty"`
+	Terminal   *Terminal `json:"terminal,omitempty"`
 }
 
 // Stop asks the container to end: Signal first, SIGKILL after Timeout seconds;
@@ -106,6 +109,20 @@ type Exec struct {
 type Stop struct {
 	Signal  int `json:"signal"`
 	Timeout int `json:"timeout"`
+}
+
+// Terminal is how a terminal is set.
+type Terminal unix.Termios
+
+// MarshalEasyJSON writes what encoding/json does: the generated code has another form for
+// an array of bytes, which a supervisor of an older version would not read.
+func (t *Terminal) MarshalEasyJSON(w *jwriter.Writer) { w.Raw(json.Marshal((*unix.Termios)(t))) }
+
+// UnmarshalEasyJSON reads it.
+func (t *Terminal) UnmarshalEasyJSON(l *jlexer.Lexer) {
+	if err := json.Unmarshal(l.Raw(), (*unix.Termios)(t)); err != nil {
+		l.AddError(err)
+	}
 }
 
 // Size of a terminal in characters.

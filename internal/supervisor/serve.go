@@ -184,7 +184,7 @@ func (c *session) attach(a Attach, files []*os.File) error {
 		c.control.Close()
 	}
 	joined.decouple()
-	c.client, c.terminal = joined, a.Terminal
+	c.client, c.terminal = joined, (*unix.Termios)(a.Terminal)
 	c.outputs.add(joined)
 	if joined.stdin != nil {
 		// The program sees the end of input when it was started for one client's
@@ -408,7 +408,7 @@ func (s *supervisor) restoreTerminal() {
 		return
 	}
 	for fd := range 3 {
-		if unix.IoctlSetTermios(fd, unix.TCSETS, s.start.Terminal) == nil {
+		if unix.IoctlSetTermios(fd, unix.TCSETS, (*unix.Termios)(s.start.Terminal)) == nil {
 			return
 		}
 	}

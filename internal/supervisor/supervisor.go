@@ -40,11 +40,6 @@ func Main() int {
 		return 125
 	}
 	mapped := awaitMaps()
-	go func() { // until the orders and the id maps are here
-		linux.GrowStack()
-		sandbox.Warm()
-		hostinfo.ProcMasked()
-	}()
 	m, files, err := control.Receive()
 	if err != nil || m.Start == nil {
 		return 125 // the CLI is gone: nobody to tell, nothing started
@@ -60,6 +55,11 @@ func Main() int {
 	if err == nil {
 		err = s.mapped.wait()
 	}
+	go func() { // not earlier: until the ids are mapped all processors have enough to do
+		linux.GrowStack()
+		hostinfo.ProcMasked()
+		sandbox.Warm()
+	}()
 	caught := <-catching
 	if err = cmp.Or(err, caught.err); err != nil {
 		return fail(control, err)

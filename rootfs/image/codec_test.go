@@ -1,0 +1,9 @@
+package image
+
+import (
+	"testing"
+
+	"bryo/internal/codec/codectest"
+)
+
+func TestRecordCode(t *testing.T) { codectest.Check[Record](t) }
