@@ -57,8 +57,11 @@ const (
 // mayWriteMaps: with CAP_SETUID and CAP_SETGID in its own user namespace a
 // process may map any id that exists there (user_namespaces(7)).
 func (h *Host) mayWriteMaps() bool {
+	if h.User.UID != 0 {
+		return false
+	}
 	caps, err := strconv.ParseUint(h.statusField("CapEff"), 16, 64)
-	return err == nil && h.User.UID == 0 && caps&(1<<capSetuid) != 0 && caps&(1<<capSetgid) != 0
+	return err == nil && caps&(1<<capSetuid) != 0 && caps&(1<<capSetgid) != 0
 }
 
 // unclaimed starts the ids that root takes for itself when it has no entry in

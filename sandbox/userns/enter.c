@@ -30,6 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "args.h"
+
 enum { SOCKET_FD = 3, CONTROL_FD = 4 }; /* socketFD and FirstFile in userns.go */
 
 int bryo_twin_pid;	   /* in the command: its twin, 0 without one */
@@ -324,9 +326,9 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	return err;
 }
 
-/* glibc and musl hand main's arguments to constructors. */
-__attribute__((constructor)) static void bryo_enter_userns(int argc, char **argv, char **envp)
+__attribute__((constructor)) static void bryo_enter_userns(CONSTRUCTOR_ARGS)
 {
+	FIND_ARGS
 	const char *env = getenv("_BRYO_USERNS");
 	struct timespec now;
 

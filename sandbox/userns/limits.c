@@ -10,6 +10,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "args.h"
+
 /* A start with all that a container may have takes 34 descriptors, and the runtime ends
  * when it gets none for its own. It reserves 780 MB of addresses, with its threads' stacks. */
 enum { MIN_FILES = 64 /* with stdio */, MIN_ADDRESSES_MB = 900 };
@@ -42,8 +44,9 @@ static void let_stop(void)
 }
 
 /* Before the constructor of enter.c, which forks. */
-__attribute__((constructor(101))) static void check_limits(int argc, char **argv, char **envp)
+__attribute__((constructor(101))) static void check_limits(CONSTRUCTOR_ARGS)
 {
+	FIND_ARGS
 	struct rlimit files, addresses;
 	int first;
 

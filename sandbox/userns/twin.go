@@ -1,7 +1,7 @@
 package userns
 
 /*
-#cgo LDFLAGS: -Wl,--wrap=pthread_create
+#cgo LDFLAGS: -Wl,--wrap=pthread_create -Wl,--wrap=setuid -Wl,--wrap=setgid
 extern int bryo_twin_pid, bryo_twin_socket, bryo_twin_control, bryo_is_twin, bryo_keyring;
 extern long long bryo_began;
 extern void bryo_forget_code(void);
