@@ -11,8 +11,8 @@ CC      ?= gcc
 # bryo is linked with musl where it is installed: a process begins with half the page faults,
 # makes smaller threads and does not ask the processor what it can do, which a virtual machine
 # answers slowly (docs/decisions/036). musl has no headers of the kernel: those of the host.
-MUSL    := $(shell command -v musl-gcc)
-BRYO_CC := $(if $(MUSL),$(MUSL) -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null),$(CC))
+MUSL     = $(shell command -v musl-gcc)
+BRYO_CC  = $(if $(MUSL),$(MUSL) -idirafter /usr/include -idirafter /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null),$(CC))
 
 # netgo, osusergo: the resolver and user look-ups of a static binary must not
 # load glibc's NSS modules. The exclude tags drop drivers that need C libraries.
@@ -77,18 +77,20 @@ $(IMAGES): FORCE
 demo: build-packages build ## build, then run a first container from the built-in image
 	./bryo run --rm hello
 
-# Root installs what the build needs; a plain user is told in one line.
-BUILD_PACKAGES := gcc libc6-dev linux-libc-dev binutils musl-tools
+# Root installs what the build needs and what makes it better; a plain user is told in one line.
+BUILD_PACKAGES  := gcc libc6-dev linux-libc-dev binutils
+BETTER_PACKAGES := musl-tools
 .PHONY: build-packages
 build-packages:
 	@command -v $(GO) >/dev/null || { echo 'make: no go command: install Go 1.26 or newer and put it in PATH' >&2; exit 1; }
-	@missing=; for p in $(BUILD_PACKAGES); do \
+	@missing=; packages="$(BUILD_PACKAGES)"; [ "$$(id -u)" != 0 ] || packages+=" $(BETTER_PACKAGES)"; \
+	for p in $$packages; do \
 	    [ "$$(dpkg-query -W -f '$${db:Status-Status}' $$p 2>/dev/null)" = installed ] || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ] || ! command -v dpkg-query >/dev/null; then \
-	    command -v $(firstword $(CC)) >/dev/null && command -v readelf >/dev/null && exit 0; \
-	    echo "make: the build needs a C compiler and binutils" >&2; exit 1; fi; \
-	if [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
-	else echo "make: missing packages: run 'sudo apt-get install$$missing'" >&2; exit 1; fi
+	    command -v $(firstword $(CC)) >/dev/null && command -v readelf >/dev/null || { echo "make: the build needs a C compiler and binutils" >&2; exit 1; }; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	else echo "make: missing packages: run 'sudo apt-get install$$missing'" >&2; exit 1; fi; \
+	command -v musl-gcc >/dev/null || echo 'make: no musl-gcc: bryo is linked with glibc and starts a little slower (package $(BETTER_PACKAGES))' >&2
 
 # Both halves run even when the first fails, so that one run names all failures.
 .PHONY: test
