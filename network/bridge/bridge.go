@@ -28,7 +28,8 @@ const (
 	RouterRole = "router"
 )
 
-// envRole is what sandbox/userns reads a role from; envKeep asks keep.c to stay.
+// envRole is what sandbox/userns reads a role from; envKeep asks keep.c to
+// stay, and names the folder of the network.
 const (
 	envRole = "_BRYO_ROLE"
 	envKeep = "_BRYO_KEEP"

@@ -64,7 +64,7 @@ func TestConfined(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("/proc/self/exe", "x", dir)
-	cmd.Env = []string{envRole + "=reader", envKeep + "=1"}
+	cmd.Env = []string{envRole + "=reader", envKeep + "=" + dir}
 	out, err := cmd.CombinedOutput()
 	if want := "confine <nil>\n<nil> true true <nil> true true\n"; err != nil || string(out) != want {
 		t.Errorf("%s, %v; want %s", out, err, want)

@@ -88,7 +88,7 @@ func start(dir string) error {
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"bryo", Role, dir}
-	cmd.Env = []string{envRole + "=" + Role, envKeep + "=1"}
+	cmd.Env = []string{envRole + "=" + Role, envKeep + "=" + dir}
 	cmd.Dir = "/"
 	cmd.Stderr = log
 	cmd.ExtraFiles = []*os.File{listener}

@@ -88,14 +88,15 @@ static void confine(const char *dir)
 	close(rules);
 }
 
-__attribute__((constructor)) static void bryo_keep(int argc, char **argv)
+__attribute__((constructor)) static void bryo_keep(void)
 {
+	const char *dir = getenv("_BRYO_KEEP");
 	int status, quick = 0;
 
-	if (!getenv("_BRYO_KEEP") || argc < 3)
+	if (!dir)
 		return;
+	confine(dir);
 	unsetenv("_BRYO_KEEP");
-	confine(argv[2]);
 	for (;;) {
 		time_t began = time(NULL);
 		pid_t pid = fork();

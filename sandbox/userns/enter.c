@@ -326,9 +326,8 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	return err;
 }
 
-__attribute__((constructor)) static void bryo_enter_userns(CONSTRUCTOR_ARGS)
+__attribute__((constructor)) static void bryo_enter_userns(void)
 {
-	FIND_ARGS
 	const char *env = getenv("_BRYO_USERNS");
 	struct timespec now;
 
@@ -339,6 +338,6 @@ __attribute__((constructor)) static void bryo_enter_userns(CONSTRUCTOR_ARGS)
 		prctl(PR_SET_NAME, "bryo", 0, 0, 0);
 	else if (env)
 		enter(atoi(env));
-	else if (argv && envp && forkable(argc, argv, envp))
-		fork_twin(argc, argv, envp);
+	else if (bryo_argv && bryo_envp && forkable(bryo_argc, bryo_argv, bryo_envp))
+		fork_twin(bryo_argc, bryo_argv, bryo_envp);
 }

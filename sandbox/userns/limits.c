@@ -43,13 +43,38 @@ static void let_stop(void)
 	sigprocmask(SIG_UNBLOCK, &stops, NULL);
 }
 
-/* Before the constructor of enter.c, which forks. */
-__attribute__((constructor(101))) static void check_limits(CONSTRUCTOR_ARGS)
+int bryo_argc;
+char **bryo_argv, **bryo_envp;
+
+/* glibc hands main's arguments to constructors, musl nothing: there they lie where the
+ * kernel put them, in front of the environment and behind their number. That is so as long
+ * as nobody has added to the environment. */
+static void find_args(int argc, char **argv, char **envp)
 {
-	FIND_ARGS
+#ifdef __GLIBC__
+	bryo_argc = argc;
+	bryo_argv = argv;
+	bryo_envp = envp;
+#else
+	extern char **environ;
+
+	(void)argc, (void)argv, (void)envp;
+	bryo_envp = environ;
+	for (bryo_argv = environ - 1; (long)bryo_argv[-1] != bryo_argc; bryo_argv--)
+		bryo_argc++;
+#endif
+}
+
+/* Before the constructor of enter.c, which forks. */
+__attribute__((constructor(101))) static void check_limits(int argc, char **argv, char **envp)
+{
 	struct rlimit files, addresses;
 	int first;
 
+	find_args(argc, argv, envp);
+	argc = bryo_argc;
+	argv = bryo_argv;
+	envp = bryo_envp;
 	if (!argv || !envp)
 		return;
 	if (is_role(envp)) {

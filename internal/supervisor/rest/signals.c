@@ -23,6 +23,15 @@
 
 int __real_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 
+/* musl keeps the signal HUSH for what setuid and the like do in all threads. No thread of
+ * ours calls them, and sigaction refuses it. */
+#ifdef __GLIBC__
+#define hush_action __real_sigaction
+#else
+int __libc_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+#define hush_action __libc_sigaction
+#endif
+
 static const int passed[] = { SIGHUP, SIGINT, SIGTERM };
 static int noted = -1; /* the pipe */
 
@@ -127,7 +136,7 @@ int bryo_hush_threads(void)
 
 	sigfillset(&act.sa_mask);
 	atomic_store(&hushed, 0);
-	if (__real_sigaction(HUSH, &act, NULL) < 0)
+	if (hush_action(HUSH, &act, NULL) < 0)
 		return -1;
 	do {
 		before = n;
