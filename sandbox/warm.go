@@ -11,8 +11,8 @@ import (
 )
 
 // Warm does in advance what Start and Exec pay for the first time they are
-// called: encoding/json learns libcontainer's types. The supervisor calls it while it
-// waits for its ids.
+// called: encoding/json learns libcontainer's types. The supervisor calls it beside
+// other work.
 func Warm() {
 	spec := &specs.Spec{
 		Version: specs.Version, Root: &specs.Root{Path: "/"}, Process: &specs.Process{},

@@ -13,7 +13,6 @@ import (
 	jwriter "github.com/mailru/easyjson/jwriter"
 	specs_go "github.com/opencontainers/runtime-spec/specs-go"
 	netip "net/netip"
-	time "time"
 )
 
 // suppress unused package warning
@@ -1229,7 +1228,11 @@ func easyjson486bfc49DecodeBryoInternalState7(in *jlexer.Lexer, out *Host) {
 				if out.Health == nil {
 					out.Health = new(image.Healthcheck)
 				}
-				easyjson486bfc49DecodeBryoRootfsImage(in, out.Health)
+				if in.IsNull() {
+					in.Skip()
+				} else {
+					(*out.Health).UnmarshalEasyJSON(in)
+				}
 			}
 		case "mounts":
 			if in.IsNull() {
@@ -1859,7 +1862,7 @@ func easyjson486bfc49EncodeBryoInternalState7(out *jwriter.Writer, in Host) {
 		} else {
 			out.RawString(prefix)
 		}
-		easyjson486bfc49EncodeBryoRootfsImage(out, *in.Health)
+		(*in.Health).MarshalEasyJSON(out)
 	}
 	if len(in.Mounts) != 0 {
 		const prefix string = ",\"mounts\":"
@@ -3923,158 +3926,6 @@ func easyjson486bfc49EncodeBryoRootfsMount2(out *jwriter.Writer, in mount.BindOp
 	}
 	out.RawByte('}')
 }
-func easyjson486bfc49DecodeBryoRootfsImage(in *jlexer.Lexer, out *image.Healthcheck) {
-	isTopLevel := in.IsStart()
-	if in.IsNull() {
-		if isTopLevel {
-			in.Consumed()
-		}
-		in.Skip()
-		return
-	}
-	in.Delim('{')
-	for !in.IsDelim('}') {
-		key := in.UnsafeFieldName(false)
-		in.WantColon()
-		switch key {
-		case "Test":
-			if in.IsNull() {
-				in.Skip()
-				out.Test = nil
-			} else {
-				in.Delim('[')
-				if out.Test == nil {
-					if !in.IsDelim(']') {
-						out.Test = make([]string, 0, 4)
-					} else {
-						out.Test = []string{}
-					}
-				} else {
-					out.Test = (out.Test)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v119 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v119 = string(in.String())
-					}
-					out.Test = append(out.Test, v119)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "Interval":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Interval = time.Duration(in.Int64())
-			}
-		case "Timeout":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Timeout = time.Duration(in.Int64())
-			}
-		case "StartPeriod":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.StartPeriod = time.Duration(in.Int64())
-			}
-		case "StartInterval":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.StartInterval = time.Duration(in.Int64())
-			}
-		case "Retries":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Retries = int(in.Int())
-			}
-		default:
-			in.SkipRecursive()
-		}
-		in.WantComma()
-	}
-	in.Delim('}')
-	if isTopLevel {
-		in.Consumed()
-	}
-}
-func easyjson486bfc49EncodeBryoRootfsImage(out *jwriter.Writer, in image.Healthcheck) {
-	out.RawByte('{')
-	first := true
-	_ = first
-	if len(in.Test) != 0 {
-		const prefix string = ",\"Test\":"
-		first = false
-		out.RawString(prefix[1:])
-		{
-			out.RawByte('[')
-			for v120, v121 := range in.Test {
-				if v120 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v121))
-			}
-			out.RawByte(']')
-		}
-	}
-	if in.Interval != 0 {
-		const prefix string = ",\"Interval\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.Interval))
-	}
-	if in.Timeout != 0 {
-		const prefix string = ",\"Timeout\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.Timeout))
-	}
-	if in.StartPeriod != 0 {
-		const prefix string = ",\"StartPeriod\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.StartPeriod))
-	}
-	if in.StartInterval != 0 {
-		const prefix string = ",\"StartInterval\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.StartInterval))
-	}
-	if in.Retries != 0 {
-		const prefix string = ",\"Retries\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int(int(in.Retries))
-	}
-	out.RawByte('}')
-}
 func easyjson486bfc49DecodeBryoInternalLogs(in *jlexer.Lexer, out *logs.Config) {
 	isTopLevel := in.IsStart()
 	if in.IsNull() {
@@ -4108,13 +3959,13 @@ func easyjson486bfc49DecodeBryoInternalLogs(in *jlexer.Lexer, out *logs.Config) 
 				for !in.IsDelim('}') {
 					key := string(in.String())
 					in.WantColon()
-					var v122 string
+					var v119 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v122 = string(in.String())
+						v119 = string(in.String())
 					}
-					(out.Options)[key] = v122
+					(out.Options)[key] = v119
 					in.WantComma()
 				}
 				in.Delim('}')
@@ -4168,13 +4019,13 @@ func easyjson486bfc49DecodeBryoInternalLogs(in *jlexer.Lexer, out *logs.Config) 
 				for !in.IsDelim('}') {
 					key := string(in.String())
 					in.WantColon()
-					var v123 string
+					var v120 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v123 = string(in.String())
+						v120 = string(in.String())
 					}
-					(out.Attrs)[key] = v123
+					(out.Attrs)[key] = v120
 					in.WantComma()
 				}
 				in.Delim('}')
@@ -4211,16 +4062,16 @@ func easyjson486bfc49EncodeBryoInternalLogs(out *jwriter.Writer, in logs.Config)
 		out.RawString(prefix)
 		{
 			out.RawByte('{')
-			v124First := true
-			for v124Name, v124Value := range in.Options {
-				if v124First {
-					v124First = false
+			v121First := true
+			for v121Name, v121Value := range in.Options {
+				if v121First {
+					v121First = false
 				} else {
 					out.RawByte(',')
 				}
-				out.String(string(v124Name))
+				out.String(string(v121Name))
 				out.RawByte(':')
-				out.String(string(v124Value))
+				out.String(string(v121Value))
 			}
 			out.RawByte('}')
 		}
@@ -4260,16 +4111,16 @@ func easyjson486bfc49EncodeBryoInternalLogs(out *jwriter.Writer, in logs.Config)
 		out.RawString(prefix)
 		{
 			out.RawByte('{')
-			v125First := true
-			for v125Name, v125Value := range in.Attrs {
-				if v125First {
-					v125First = false
+			v122First := true
+			for v122Name, v122Value := range in.Attrs {
+				if v122First {
+					v122First = false
 				} else {
 					out.RawByte(',')
 				}
-				out.String(string(v125Name))
+				out.String(string(v122Name))
 				out.RawByte(':')
-				out.String(string(v125Value))
+				out.String(string(v122Value))
 			}
 			out.RawByte('}')
 		}
@@ -4464,13 +4315,13 @@ func easyjson486bfc49DecodeBryoInternalState6(in *jlexer.Lexer, out *Process) {
 					out.Args = (out.Args)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v126 string
+					var v123 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v126 = string(in.String())
+						v123 = string(in.String())
 					}
-					out.Args = append(out.Args, v126)
+					out.Args = append(out.Args, v123)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -4491,13 +4342,13 @@ func easyjson486bfc49DecodeBryoInternalState6(in *jlexer.Lexer, out *Process) {
 					out.Entrypoint = (out.Entrypoint)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v127 string
+					var v124 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v127 = string(in.String())
+						v124 = string(in.String())
 					}
-					out.Entrypoint = append(out.Entrypoint, v127)
+					out.Entrypoint = append(out.Entrypoint, v124)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -4518,13 +4369,13 @@ func easyjson486bfc49DecodeBryoInternalState6(in *jlexer.Lexer, out *Process) {
 					out.Cmd = (out.Cmd)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v128 string
+					var v125 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v128 = string(in.String())
+						v125 = string(in.String())
 					}
-					out.Cmd = append(out.Cmd, v128)
+					out.Cmd = append(out.Cmd, v125)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -4545,13 +4396,13 @@ func easyjson486bfc49DecodeBryoInternalState6(in *jlexer.Lexer, out *Process) {
 					out.Env = (out.Env)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v129 string
+					var v126 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v129 = string(in.String())
+						v126 = string(in.String())
 					}
-					out.Env = append(out.Env, v129)
+					out.Env = append(out.Env, v126)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -4584,13 +4435,13 @@ func easyjson486bfc49DecodeBryoInternalState6(in *jlexer.Lexer, out *Process) {
 					out.Groups = (out.Groups)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v130 string
+					var v127 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v130 = string(in.String())
+						v127 = string(in.String())
 					}
-					out.Groups = append(out.Groups, v130)
+					out.Groups = append(out.Groups, v127)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -4628,11 +4479,11 @@ func easyjson486bfc49EncodeBryoInternalState6(out *jwriter.Writer, in Process) {
 			out.RawString("null")
 		} else {
 			out.RawByte('[')
-			for v131, v132 := range in.Args {
-				if v131 > 0 {
+			for v128, v129 := range in.Args {
+				if v128 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v132))
+				out.String(string(v129))
 			}
 			out.RawByte(']')
 		}
@@ -4642,11 +4493,11 @@ func easyjson486bfc49EncodeBryoInternalState6(out *jwriter.Writer, in Process) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v133, v134 := range in.Entrypoint {
-				if v133 > 0 {
+			for v130, v131 := range in.Entrypoint {
+				if v130 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v134))
+				out.String(string(v131))
 			}
 			out.RawByte(']')
 		}
@@ -4656,11 +4507,11 @@ func easyjson486bfc49EncodeBryoInternalState6(out *jwriter.Writer, in Process) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v135, v136 := range in.Cmd {
-				if v135 > 0 {
+			for v132, v133 := range in.Cmd {
+				if v132 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v136))
+				out.String(string(v133))
 			}
 			out.RawByte(']')
 		}
@@ -4670,11 +4521,11 @@ func easyjson486bfc49EncodeBryoInternalState6(out *jwriter.Writer, in Process) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v137, v138 := range in.Env {
-				if v137 > 0 {
+			for v134, v135 := range in.Env {
+				if v134 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v138))
+				out.String(string(v135))
 			}
 			out.RawByte(']')
 		}
@@ -4694,11 +4545,11 @@ func easyjson486bfc49EncodeBryoInternalState6(out *jwriter.Writer, in Process) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v139, v140 := range in.Groups {
-				if v139 > 0 {
+			for v136, v137 := range in.Groups {
+				if v136 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v140))
+				out.String(string(v137))
 			}
 			out.RawByte(']')
 		}
@@ -4763,19 +4614,23 @@ func easyjson486bfc49DecodeBryoInternalState5(in *jlexer.Lexer, out *Image) {
 					out.Layers = (out.Layers)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v141 string
+					var v138 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v141 = string(in.String())
+						v138 = string(in.String())
 					}
-					out.Layers = append(out.Layers, v141)
+					out.Layers = append(out.Layers, v138)
 					in.WantComma()
 				}
 				in.Delim(']')
 			}
 		case "config":
-			easyjson486bfc49DecodeBryoRootfsImage1(in, &out.Config)
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				(out.Config).UnmarshalEasyJSON(in)
+			}
 		default:
 			in.SkipRecursive()
 		}
@@ -4812,11 +4667,11 @@ func easyjson486bfc49EncodeBryoInternalState5(out *jwriter.Writer, in Image) {
 			out.RawString("null")
 		} else {
 			out.RawByte('[')
-			for v142, v143 := range in.Layers {
-				if v142 > 0 {
+			for v139, v140 := range in.Layers {
+				if v139 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v143))
+				out.String(string(v140))
 			}
 			out.RawByte(']')
 		}
@@ -4824,606 +4679,7 @@ func easyjson486bfc49EncodeBryoInternalState5(out *jwriter.Writer, in Image) {
 	{
 		const prefix string = ",\"config\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoRootfsImage1(out, in.Config)
+		(in.Config).MarshalEasyJSON(out)
 	}
-	out.RawByte('}')
-}
-func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *image.Config) {
-	isTopLevel := in.IsStart()
-	if in.IsNull() {
-		if isTopLevel {
-			in.Consumed()
-		}
-		in.Skip()
-		return
-	}
-	in.Delim('{')
-	for !in.IsDelim('}') {
-		key := in.UnsafeFieldName(false)
-		in.WantColon()
-		switch key {
-		case "architecture":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Architecture = string(in.String())
-			}
-		case "os":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.OS = string(in.String())
-			}
-		case "os.version":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.OSVersion = string(in.String())
-			}
-		case "variant":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Variant = string(in.String())
-			}
-		case "author":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Author = string(in.String())
-			}
-		case "created":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				if data := in.Raw(); in.Ok() {
-					in.AddError((out.Created).UnmarshalJSON(data))
-				}
-			}
-		case "diff_ids":
-			if in.IsNull() {
-				in.Skip()
-				out.DiffIDs = nil
-			} else {
-				in.Delim('[')
-				if out.DiffIDs == nil {
-					if !in.IsDelim(']') {
-						out.DiffIDs = make([]string, 0, 4)
-					} else {
-						out.DiffIDs = []string{}
-					}
-				} else {
-					out.DiffIDs = (out.DiffIDs)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v144 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v144 = string(in.String())
-					}
-					out.DiffIDs = append(out.DiffIDs, v144)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "User":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.User = string(in.String())
-			}
-		case "ExposedPorts":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				in.Delim('{')
-				if !in.IsDelim('}') {
-					out.ExposedPorts = make(map[string]struct{})
-				} else {
-					out.ExposedPorts = nil
-				}
-				for !in.IsDelim('}') {
-					key := string(in.String())
-					in.WantColon()
-					var v145 struct{}
-					easyjson486bfc49Decode(in, &v145)
-					(out.ExposedPorts)[key] = v145
-					in.WantComma()
-				}
-				in.Delim('}')
-			}
-		case "Env":
-			if in.IsNull() {
-				in.Skip()
-				out.Env = nil
-			} else {
-				in.Delim('[')
-				if out.Env == nil {
-					if !in.IsDelim(']') {
-						out.Env = make([]string, 0, 4)
-					} else {
-						out.Env = []string{}
-					}
-				} else {
-					out.Env = (out.Env)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v146 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v146 = string(in.String())
-					}
-					out.Env = append(out.Env, v146)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "Entrypoint":
-			if in.IsNull() {
-				in.Skip()
-				out.Entrypoint = nil
-			} else {
-				in.Delim('[')
-				if out.Entrypoint == nil {
-					if !in.IsDelim(']') {
-						out.Entrypoint = make([]string, 0, 4)
-					} else {
-						out.Entrypoint = []string{}
-					}
-				} else {
-					out.Entrypoint = (out.Entrypoint)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v147 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v147 = string(in.String())
-					}
-					out.Entrypoint = append(out.Entrypoint, v147)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "Cmd":
-			if in.IsNull() {
-				in.Skip()
-				out.Cmd = nil
-			} else {
-				in.Delim('[')
-				if out.Cmd == nil {
-					if !in.IsDelim(']') {
-						out.Cmd = make([]string, 0, 4)
-					} else {
-						out.Cmd = []string{}
-					}
-				} else {
-					out.Cmd = (out.Cmd)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v148 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v148 = string(in.String())
-					}
-					out.Cmd = append(out.Cmd, v148)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "Volumes":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				in.Delim('{')
-				if !in.IsDelim('}') {
-					out.Volumes = make(map[string]struct{})
-				} else {
-					out.Volumes = nil
-				}
-				for !in.IsDelim('}') {
-					key := string(in.String())
-					in.WantColon()
-					var v149 struct{}
-					easyjson486bfc49Decode(in, &v149)
-					(out.Volumes)[key] = v149
-					in.WantComma()
-				}
-				in.Delim('}')
-			}
-		case "WorkingDir":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.WorkingDir = string(in.String())
-			}
-		case "Labels":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				in.Delim('{')
-				if !in.IsDelim('}') {
-					out.Labels = make(map[string]string)
-				} else {
-					out.Labels = nil
-				}
-				for !in.IsDelim('}') {
-					key := string(in.String())
-					in.WantColon()
-					var v150 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v150 = string(in.String())
-					}
-					(out.Labels)[key] = v150
-					in.WantComma()
-				}
-				in.Delim('}')
-			}
-		case "StopSignal":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.StopSignal = string(in.String())
-			}
-		case "StopTimeout":
-			if in.IsNull() {
-				in.Skip()
-				out.StopTimeout = nil
-			} else {
-				if out.StopTimeout == nil {
-					out.StopTimeout = new(int)
-				}
-				if in.IsNull() {
-					in.Skip()
-				} else {
-					*out.StopTimeout = int(in.Int())
-				}
-			}
-		case "Healthcheck":
-			if in.IsNull() {
-				in.Skip()
-				out.Healthcheck = nil
-			} else {
-				if out.Healthcheck == nil {
-					out.Healthcheck = new(image.Healthcheck)
-				}
-				easyjson486bfc49DecodeBryoRootfsImage(in, out.Healthcheck)
-			}
-		case "Shell":
-			if in.IsNull() {
-				in.Skip()
-				out.Shell = nil
-			} else {
-				in.Delim('[')
-				if out.Shell == nil {
-					if !in.IsDelim(']') {
-						out.Shell = make([]string, 0, 4)
-					} else {
-						out.Shell = []string{}
-					}
-				} else {
-					out.Shell = (out.Shell)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v151 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v151 = string(in.String())
-					}
-					out.Shell = append(out.Shell, v151)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "OnBuild":
-			if in.IsNull() {
-				in.Skip()
-				out.OnBuild = nil
-			} else {
-				in.Delim('[')
-				if out.OnBuild == nil {
-					if !in.IsDelim(']') {
-						out.OnBuild = make([]string, 0, 4)
-					} else {
-						out.OnBuild = []string{}
-					}
-				} else {
-					out.OnBuild = (out.OnBuild)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v152 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v152 = string(in.String())
-					}
-					out.OnBuild = append(out.OnBuild, v152)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "ArgsEscaped":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.ArgsEscaped = bool(in.Bool())
-			}
-		default:
-			in.SkipRecursive()
-		}
-		in.WantComma()
-	}
-	in.Delim('}')
-	if isTopLevel {
-		in.Consumed()
-	}
-}
-func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in image.Config) {
-	out.RawByte('{')
-	first := true
-	_ = first
-	if in.Architecture != "" {
-		const prefix string = ",\"architecture\":"
-		first = false
-		out.RawString(prefix[1:])
-		out.String(string(in.Architecture))
-	}
-	if in.OS != "" {
-		const prefix string = ",\"os\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.String(string(in.OS))
-	}
-	if in.OSVersion != "" {
-		const prefix string = ",\"os.version\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.String(string(in.OSVersion))
-	}
-	if in.Variant != "" {
-		const prefix string = ",\"variant\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.String(string(in.Variant))
-	}
-	if in.Author != "" {
-		const prefix string = ",\"author\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.String(string(in.Author))
-	}
-	{
-		const prefix string = ",\"created\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Raw((in.Created).MarshalJSON())
-	}
-	if len(in.DiffIDs) != 0 {
-		const prefix string = ",\"diff_ids\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('[')
-			for v153, v154 := range in.DiffIDs {
-				if v153 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v154))
-			}
-			out.RawByte(']')
-		}
-	}
-	if in.User != "" {
-		const prefix string = ",\"User\":"
-		out.RawString(prefix)
-		out.String(string(in.User))
-	}
-	if len(in.ExposedPorts) != 0 {
-		const prefix string = ",\"ExposedPorts\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('{')
-			v155First := true
-			for v155Name, v155Value := range in.ExposedPorts {
-				if v155First {
-					v155First = false
-				} else {
-					out.RawByte(',')
-				}
-				out.String(string(v155Name))
-				out.RawByte(':')
-				easyjson486bfc49Encode(out, v155Value)
-			}
-			out.RawByte('}')
-		}
-	}
-	if len(in.Env) != 0 {
-		const prefix string = ",\"Env\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('[')
-			for v156, v157 := range in.Env {
-				if v156 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v157))
-			}
-			out.RawByte(']')
-		}
-	}
-	if len(in.Entrypoint) != 0 {
-		const prefix string = ",\"Entrypoint\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('[')
-			for v158, v159 := range in.Entrypoint {
-				if v158 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v159))
-			}
-			out.RawByte(']')
-		}
-	}
-	if len(in.Cmd) != 0 {
-		const prefix string = ",\"Cmd\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('[')
-			for v160, v161 := range in.Cmd {
-				if v160 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v161))
-			}
-			out.RawByte(']')
-		}
-	}
-	if len(in.Volumes) != 0 {
-		const prefix string = ",\"Volumes\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('{')
-			v162First := true
-			for v162Name, v162Value := range in.Volumes {
-				if v162First {
-					v162First = false
-				} else {
-					out.RawByte(',')
-				}
-				out.String(string(v162Name))
-				out.RawByte(':')
-				easyjson486bfc49Encode(out, v162Value)
-			}
-			out.RawByte('}')
-		}
-	}
-	if in.WorkingDir != "" {
-		const prefix string = ",\"WorkingDir\":"
-		out.RawString(prefix)
-		out.String(string(in.WorkingDir))
-	}
-	if len(in.Labels) != 0 {
-		const prefix string = ",\"Labels\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('{')
-			v163First := true
-			for v163Name, v163Value := range in.Labels {
-				if v163First {
-					v163First = false
-				} else {
-					out.RawByte(',')
-				}
-				out.String(string(v163Name))
-				out.RawByte(':')
-				out.String(string(v163Value))
-			}
-			out.RawByte('}')
-		}
-	}
-	if in.StopSignal != "" {
-		const prefix string = ",\"StopSignal\":"
-		out.RawString(prefix)
-		out.String(string(in.StopSignal))
-	}
-	if in.StopTimeout != nil {
-		const prefix string = ",\"StopTimeout\":"
-		out.RawString(prefix)
-		out.Int(int(*in.StopTimeout))
-	}
-	if in.Healthcheck != nil {
-		const prefix string = ",\"Healthcheck\":"
-		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoRootfsImage(out, *in.Healthcheck)
-	}
-	if len(in.Shell) != 0 {
-		const prefix string = ",\"Shell\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('[')
-			for v164, v165 := range in.Shell {
-				if v164 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v165))
-			}
-			out.RawByte(']')
-		}
-	}
-	if len(in.OnBuild) != 0 {
-		const prefix string = ",\"OnBuild\":"
-		out.RawString(prefix)
-		{
-			out.RawByte('[')
-			for v166, v167 := range in.OnBuild {
-				if v166 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v167))
-			}
-			out.RawByte(']')
-		}
-	}
-	if in.ArgsEscaped {
-		const prefix string = ",\"ArgsEscaped\":"
-		out.RawString(prefix)
-		out.Bool(bool(in.ArgsEscaped))
-	}
-	out.RawByte('}')
-}
-func easyjson486bfc49Decode(in *jlexer.Lexer, out *struct{}) {
-	isTopLevel := in.IsStart()
-	if in.IsNull() {
-		if isTopLevel {
-			in.Consumed()
-		}
-		in.Skip()
-		return
-	}
-	in.Delim('{')
-	for !in.IsDelim('}') {
-		key := in.UnsafeFieldName(false)
-		in.WantColon()
-		switch key {
-		default:
-			in.SkipRecursive()
-		}
-		in.WantComma()
-	}
-	in.Delim('}')
-	if isTopLevel {
-		in.Consumed()
-	}
-}
-func easyjson486bfc49Encode(out *jwriter.Writer, in struct{}) {
-	out.RawByte('{')
-	first := true
-	_ = first
 	out.RawByte('}')
 }

@@ -85,8 +85,8 @@ func (m *maps) namespace() (*os.File, error) {
 	return m.network, cmp.Or(m.err, m.failed)
 }
 
-// beginEarly does in a forked supervisor what has to wait for orders, but not for mapped
-// ids: the mounts of the run directory and of the container's root. What fails here is
+// beginEarly does in a forked supervisor what has to wait for orders, and for mapped ids
+// at its end only: the mounts of the run directory and of the container's root. What fails here is
 // done again, and fails with its reason, at its proper time.
 func (s *supervisor) beginEarly(files []*os.File) error {
 	if err := takeStdio(&s.start, files); err != nil {

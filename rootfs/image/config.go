@@ -34,6 +34,8 @@ type Run struct {
 // with the fields that Docker adds. It is parsed from untrusted bytes: see
 // ParseConfig for what is refused, and StopSignalNumber and Dir for the
 // fields whose values are checked only when they are used.
+//
+//easyjson:json
 type Config struct {
 	Run
 
@@ -49,6 +51,8 @@ type Config struct {
 
 // Healthcheck is Docker's HEALTHCHECK; durations are nanoseconds, as Docker
 // writes them.
+//
+//easyjson:json
 type Healthcheck struct {
 	Test          []string      `json:",omitempty"`
 	Interval      time.Duration `json:",omitempty"`

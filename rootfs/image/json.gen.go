@@ -103,7 +103,11 @@ func easyjson486bfc49DecodeBryoRootfsImage(in *jlexer.Lexer, out *Record) {
 				in.Delim(']')
 			}
 		case "Config":
-			easyjson486bfc49DecodeBryoRootfsImage1(in, &out.Config)
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				(out.Config).UnmarshalEasyJSON(in)
+			}
 		case "Size":
 			if in.IsNull() {
 				in.Skip()
@@ -174,7 +178,7 @@ func easyjson486bfc49EncodeBryoRootfsImage(out *jwriter.Writer, in Record) {
 	{
 		const prefix string = ",\"Config\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoRootfsImage1(out, in.Config)
+		(in.Config).MarshalEasyJSON(out)
 	}
 	{
 		const prefix string = ",\"Size\":"
@@ -193,7 +197,169 @@ func (v Record) MarshalEasyJSON(w *jwriter.Writer) {
 func (v *Record) UnmarshalEasyJSON(l *jlexer.Lexer) {
 	easyjson486bfc49DecodeBryoRootfsImage(l, v)
 }
-func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
+func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Healthcheck) {
+	isTopLevel := in.IsStart()
+	if in.IsNull() {
+		if isTopLevel {
+			in.Consumed()
+		}
+		in.Skip()
+		return
+	}
+	in.Delim('{')
+	for !in.IsDelim('}') {
+		key := in.UnsafeFieldName(false)
+		in.WantColon()
+		switch key {
+		case "Test":
+			if in.IsNull() {
+				in.Skip()
+				out.Test = nil
+			} else {
+				in.Delim('[')
+				if out.Test == nil {
+					if !in.IsDelim(']') {
+						out.Test = make([]string, 0, 4)
+					} else {
+						out.Test = []string{}
+					}
+				} else {
+					out.Test = (out.Test)[:0]
+				}
+				for !in.IsDelim(']') {
+					var v7 string
+					if in.IsNull() {
+						in.Skip()
+					} else {
+						v7 = string(in.String())
+					}
+					out.Test = append(out.Test, v7)
+					in.WantComma()
+				}
+				in.Delim(']')
+			}
+		case "Interval":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Interval = time.Duration(in.Int64())
+			}
+		case "Timeout":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Timeout = time.Duration(in.Int64())
+			}
+		case "StartPeriod":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.StartPeriod = time.Duration(in.Int64())
+			}
+		case "StartInterval":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.StartInterval = time.Duration(in.Int64())
+			}
+		case "Retries":
+			if in.IsNull() {
+				in.Skip()
+			} else {
+				out.Retries = int(in.Int())
+			}
+		default:
+			in.SkipRecursive()
+		}
+		in.WantComma()
+	}
+	in.Delim('}')
+	if isTopLevel {
+		in.Consumed()
+	}
+}
+func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Healthcheck) {
+	out.RawByte('{')
+	first := true
+	_ = first
+	if len(in.Test) != 0 {
+		const prefix string = ",\"Test\":"
+		first = false
+		out.RawString(prefix[1:])
+		{
+			out.RawByte('[')
+			for v8, v9 := range in.Test {
+				if v8 > 0 {
+					out.RawByte(',')
+				}
+				out.String(string(v9))
+			}
+			out.RawByte(']')
+		}
+	}
+	if in.Interval != 0 {
+		const prefix string = ",\"Interval\":"
+		if first {
+			first = false
+			out.RawString(prefix[1:])
+		} else {
+			out.RawString(prefix)
+		}
+		out.Int64(int64(in.Interval))
+	}
+	if in.Timeout != 0 {
+		const prefix string = ",\"Timeout\":"
+		if first {
+			first = false
+			out.RawString(prefix[1:])
+		} else {
+			out.RawString(prefix)
+		}
+		out.Int64(int64(in.Timeout))
+	}
+	if in.StartPeriod != 0 {
+		const prefix string = ",\"StartPeriod\":"
+		if first {
+			first = false
+			out.RawString(prefix[1:])
+		} else {
+			out.RawString(prefix)
+		}
+		out.Int64(int64(in.StartPeriod))
+	}
+	if in.StartInterval != 0 {
+		const prefix string = ",\"StartInterval\":"
+		if first {
+			first = false
+			out.RawString(prefix[1:])
+		} else {
+			out.RawString(prefix)
+		}
+		out.Int64(int64(in.StartInterval))
+	}
+	if in.Retries != 0 {
+		const prefix string = ",\"Retries\":"
+		if first {
+			first = false
+			out.RawString(prefix[1:])
+		} else {
+			out.RawString(prefix)
+		}
+		out.Int(int(in.Retries))
+	}
+	out.RawByte('}')
+}
+
+// MarshalEasyJSON supports codec.Marshaler
+func (v Healthcheck) MarshalEasyJSON(w *jwriter.Writer) {
+	easyjson486bfc49EncodeBryoRootfsImage1(w, v)
+}
+
+// UnmarshalEasyJSON supports codec.Unmarshaler
+func (v *Healthcheck) UnmarshalEasyJSON(l *jlexer.Lexer) {
+	easyjson486bfc49DecodeBryoRootfsImage1(l, v)
+}
+func easyjson486bfc49DecodeBryoRootfsImage2(in *jlexer.Lexer, out *Config) {
 	isTopLevel := in.IsStart()
 	if in.IsNull() {
 		if isTopLevel {
@@ -261,13 +427,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 					out.DiffIDs = (out.DiffIDs)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v7 string
+					var v10 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v7 = string(in.String())
+						v10 = string(in.String())
 					}
-					out.DiffIDs = append(out.DiffIDs, v7)
+					out.DiffIDs = append(out.DiffIDs, v10)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -291,9 +457,9 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 				for !in.IsDelim('}') {
 					key := string(in.String())
 					in.WantColon()
-					var v8 struct{}
-					easyjson486bfc49Decode(in, &v8)
-					(out.ExposedPorts)[key] = v8
+					var v11 struct{}
+					easyjson486bfc49Decode(in, &v11)
+					(out.ExposedPorts)[key] = v11
 					in.WantComma()
 				}
 				in.Delim('}')
@@ -314,13 +480,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 					out.Env = (out.Env)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v9 string
+					var v12 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v9 = string(in.String())
+						v12 = string(in.String())
 					}
-					out.Env = append(out.Env, v9)
+					out.Env = append(out.Env, v12)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -341,13 +507,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 					out.Entrypoint = (out.Entrypoint)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v10 string
+					var v13 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v10 = string(in.String())
+						v13 = string(in.String())
 					}
-					out.Entrypoint = append(out.Entrypoint, v10)
+					out.Entrypoint = append(out.Entrypoint, v13)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -368,13 +534,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 					out.Cmd = (out.Cmd)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v11 string
+					var v14 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v11 = string(in.String())
+						v14 = string(in.String())
 					}
-					out.Cmd = append(out.Cmd, v11)
+					out.Cmd = append(out.Cmd, v14)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -392,9 +558,9 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 				for !in.IsDelim('}') {
 					key := string(in.String())
 					in.WantColon()
-					var v12 struct{}
-					easyjson486bfc49Decode(in, &v12)
-					(out.Volumes)[key] = v12
+					var v15 struct{}
+					easyjson486bfc49Decode(in, &v15)
+					(out.Volumes)[key] = v15
 					in.WantComma()
 				}
 				in.Delim('}')
@@ -418,13 +584,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 				for !in.IsDelim('}') {
 					key := string(in.String())
 					in.WantColon()
-					var v13 string
+					var v16 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v13 = string(in.String())
+						v16 = string(in.String())
 					}
-					(out.Labels)[key] = v13
+					(out.Labels)[key] = v16
 					in.WantComma()
 				}
 				in.Delim('}')
@@ -457,7 +623,11 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 				if out.Healthcheck == nil {
 					out.Healthcheck = new(Healthcheck)
 				}
-				easyjson486bfc49DecodeBryoRootfsImage2(in, out.Healthcheck)
+				if in.IsNull() {
+					in.Skip()
+				} else {
+					(*out.Healthcheck).UnmarshalEasyJSON(in)
+				}
 			}
 		case "Shell":
 			if in.IsNull() {
@@ -475,13 +645,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 					out.Shell = (out.Shell)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v14 string
+					var v17 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v14 = string(in.String())
+						v17 = string(in.String())
 					}
-					out.Shell = append(out.Shell, v14)
+					out.Shell = append(out.Shell, v17)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -502,13 +672,13 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 					out.OnBuild = (out.OnBuild)[:0]
 				}
 				for !in.IsDelim(']') {
-					var v15 string
+					var v18 string
 					if in.IsNull() {
 						in.Skip()
 					} else {
-						v15 = string(in.String())
+						v18 = string(in.String())
 					}
-					out.OnBuild = append(out.OnBuild, v15)
+					out.OnBuild = append(out.OnBuild, v18)
 					in.WantComma()
 				}
 				in.Delim(']')
@@ -529,7 +699,7 @@ func easyjson486bfc49DecodeBryoRootfsImage1(in *jlexer.Lexer, out *Config) {
 		in.Consumed()
 	}
 }
-func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
+func easyjson486bfc49EncodeBryoRootfsImage2(out *jwriter.Writer, in Config) {
 	out.RawByte('{')
 	first := true
 	_ = first
@@ -594,11 +764,11 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v16, v17 := range in.DiffIDs {
-				if v16 > 0 {
+			for v19, v20 := range in.DiffIDs {
+				if v19 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v17))
+				out.String(string(v20))
 			}
 			out.RawByte(']')
 		}
@@ -613,16 +783,16 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('{')
-			v18First := true
-			for v18Name, v18Value := range in.ExposedPorts {
-				if v18First {
-					v18First = false
+			v21First := true
+			for v21Name, v21Value := range in.ExposedPorts {
+				if v21First {
+					v21First = false
 				} else {
 					out.RawByte(',')
 				}
-				out.String(string(v18Name))
+				out.String(string(v21Name))
 				out.RawByte(':')
-				easyjson486bfc49Encode(out, v18Value)
+				easyjson486bfc49Encode(out, v21Value)
 			}
 			out.RawByte('}')
 		}
@@ -632,11 +802,11 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v19, v20 := range in.Env {
-				if v19 > 0 {
+			for v22, v23 := range in.Env {
+				if v22 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v20))
+				out.String(string(v23))
 			}
 			out.RawByte(']')
 		}
@@ -646,11 +816,11 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v21, v22 := range in.Entrypoint {
-				if v21 > 0 {
+			for v24, v25 := range in.Entrypoint {
+				if v24 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v22))
+				out.String(string(v25))
 			}
 			out.RawByte(']')
 		}
@@ -660,11 +830,11 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v23, v24 := range in.Cmd {
-				if v23 > 0 {
+			for v26, v27 := range in.Cmd {
+				if v26 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v24))
+				out.String(string(v27))
 			}
 			out.RawByte(']')
 		}
@@ -674,16 +844,16 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('{')
-			v25First := true
-			for v25Name, v25Value := range in.Volumes {
-				if v25First {
-					v25First = false
+			v28First := true
+			for v28Name, v28Value := range in.Volumes {
+				if v28First {
+					v28First = false
 				} else {
 					out.RawByte(',')
 				}
-				out.String(string(v25Name))
+				out.String(string(v28Name))
 				out.RawByte(':')
-				easyjson486bfc49Encode(out, v25Value)
+				easyjson486bfc49Encode(out, v28Value)
 			}
 			out.RawByte('}')
 		}
@@ -698,16 +868,16 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('{')
-			v26First := true
-			for v26Name, v26Value := range in.Labels {
-				if v26First {
-					v26First = false
+			v29First := true
+			for v29Name, v29Value := range in.Labels {
+				if v29First {
+					v29First = false
 				} else {
 					out.RawByte(',')
 				}
-				out.String(string(v26Name))
+				out.String(string(v29Name))
 				out.RawByte(':')
-				out.String(string(v26Value))
+				out.String(string(v29Value))
 			}
 			out.RawByte('}')
 		}
@@ -725,18 +895,18 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 	if in.Healthcheck != nil {
 		const prefix string = ",\"Healthcheck\":"
 		out.RawString(prefix)
-		easyjson486bfc49EncodeBryoRootfsImage2(out, *in.Healthcheck)
+		(*in.Healthcheck).MarshalEasyJSON(out)
 	}
 	if len(in.Shell) != 0 {
 		const prefix string = ",\"Shell\":"
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v27, v28 := range in.Shell {
-				if v27 > 0 {
+			for v30, v31 := range in.Shell {
+				if v30 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v28))
+				out.String(string(v31))
 			}
 			out.RawByte(']')
 		}
@@ -746,11 +916,11 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 		out.RawString(prefix)
 		{
 			out.RawByte('[')
-			for v29, v30 := range in.OnBuild {
-				if v29 > 0 {
+			for v32, v33 := range in.OnBuild {
+				if v32 > 0 {
 					out.RawByte(',')
 				}
-				out.String(string(v30))
+				out.String(string(v33))
 			}
 			out.RawByte(']')
 		}
@@ -762,157 +932,15 @@ func easyjson486bfc49EncodeBryoRootfsImage1(out *jwriter.Writer, in Config) {
 	}
 	out.RawByte('}')
 }
-func easyjson486bfc49DecodeBryoRootfsImage2(in *jlexer.Lexer, out *Healthcheck) {
-	isTopLevel := in.IsStart()
-	if in.IsNull() {
-		if isTopLevel {
-			in.Consumed()
-		}
-		in.Skip()
-		return
-	}
-	in.Delim('{')
-	for !in.IsDelim('}') {
-		key := in.UnsafeFieldName(false)
-		in.WantColon()
-		switch key {
-		case "Test":
-			if in.IsNull() {
-				in.Skip()
-				out.Test = nil
-			} else {
-				in.Delim('[')
-				if out.Test == nil {
-					if !in.IsDelim(']') {
-						out.Test = make([]string, 0, 4)
-					} else {
-						out.Test = []string{}
-					}
-				} else {
-					out.Test = (out.Test)[:0]
-				}
-				for !in.IsDelim(']') {
-					var v31 string
-					if in.IsNull() {
-						in.Skip()
-					} else {
-						v31 = string(in.String())
-					}
-					out.Test = append(out.Test, v31)
-					in.WantComma()
-				}
-				in.Delim(']')
-			}
-		case "Interval":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Interval = time.Duration(in.Int64())
-			}
-		case "Timeout":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Timeout = time.Duration(in.Int64())
-			}
-		case "StartPeriod":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.StartPeriod = time.Duration(in.Int64())
-			}
-		case "StartInterval":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.StartInterval = time.Duration(in.Int64())
-			}
-		case "Retries":
-			if in.IsNull() {
-				in.Skip()
-			} else {
-				out.Retries = int(in.Int())
-			}
-		default:
-			in.SkipRecursive()
-		}
-		in.WantComma()
-	}
-	in.Delim('}')
-	if isTopLevel {
-		in.Consumed()
-	}
+
+// MarshalEasyJSON supports codec.Marshaler
+func (v Config) MarshalEasyJSON(w *jwriter.Writer) {
+	easyjson486bfc49EncodeBryoRootfsImage2(w, v)
 }
-func easyjson486bfc49EncodeBryoRootfsImage2(out *jwriter.Writer, in Healthcheck) {
-	out.RawByte('{')
-	first := true
-	_ = first
-	if len(in.Test) != 0 {
-		const prefix string = ",\"Test\":"
-		first = false
-		out.RawString(prefix[1:])
-		{
-			out.RawByte('[')
-			for v32, v33 := range in.Test {
-				if v32 > 0 {
-					out.RawByte(',')
-				}
-				out.String(string(v33))
-			}
-			out.RawByte(']')
-		}
-	}
-	if in.Interval != 0 {
-		const prefix string = ",\"Interval\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.Interval))
-	}
-	if in.Timeout != 0 {
-		const prefix string = ",\"Timeout\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.Timeout))
-	}
-	if in.StartPeriod != 0 {
-		const prefix string = ",\"StartPeriod\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.StartPeriod))
-	}
-	if in.StartInterval != 0 {
-		const prefix string = ",\"StartInterval\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int64(int64(in.StartInterval))
-	}
-	if in.Retries != 0 {
-		const prefix string = ",\"Retries\":"
-		if first {
-			first = false
-			out.RawString(prefix[1:])
-		} else {
-			out.RawString(prefix)
-		}
-		out.Int(int(in.Retries))
-	}
-	out.RawByte('}')
+
+// UnmarshalEasyJSON supports codec.Unmarshaler
+func (v *Config) UnmarshalEasyJSON(l *jlexer.Lexer) {
+	easyjson486bfc49DecodeBryoRootfsImage2(l, v)
 }
 func easyjson486bfc49Decode(in *jlexer.Lexer, out *struct{}) {
 	isTopLevel := in.IsStart()
